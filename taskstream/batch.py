@@ -1,0 +1,61 @@
+"""The currency: a batch of records, and who made them.
+
+A noun: no I/O, no clock. Every source yields batches and every sink takes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream.record import KINDS, RECORD
+
+__all__ = ["Batch", "ExecText", "Origin", "in_time_order"]
+
+ExecText = tuple[bytes, bytes]
+"""filename and argv of one exec, as the kernel has them: argv with a NUL after each argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One run of an agent on one boot of one host."""
+
+    host: str
+    boot_id: str
+    run_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one origin.
+
+    Attributes:
+        origin: The run that made the records.
+        records: ``RECORD`` array of shape ``(n,)``, n >= 0, in the order in which they came.
+        wall_offset_ns: CLOCK_REALTIME minus CLOCK_BOOTTIME for these records.
+        texts: filename and argv of exec records by ``(cpu, seq)``; none where they were lost.
+    """
+
+    origin: Origin
+    records: NDArray[np.void]
+    wall_offset_ns: int
+    texts: Mapping[tuple[int, int], ExecText] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.records.dtype == RECORD, self.records.dtype
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def of_kind(self, kind: str) -> NDArray[np.void]:
+        """Return a copy of the records of one kind."""
+        chosen: NDArray[np.void] = self.records[self.records["kind"] == KINDS[kind]]
+        return chosen
+
+
+def in_time_order(records: NDArray[np.void]) -> NDArray[np.void]:
+    """Return a copy sorted by boot_ns, then cpu and seq."""
+    order = np.lexsort((records["seq"], records["cpu"], records["boot_ns"]))
+    ordered: NDArray[np.void] = records[order]
+    return ordered

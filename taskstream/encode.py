@@ -1,0 +1,405 @@
+"""Batches as Kafka messages: one map per event, or one map per batch.
+
+Pure: no I/O, no clock. The shapes are described in ``docs/messages.md``; the columns come
+from ``taskstream.record``. Nothing here loops over events in Python, except to give exec
+events their arguments and to slice one ``bytes`` per event.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream import record
+from taskstream.batch import Batch, ExecText, Origin
+from taskstream.columns import Column, RowTemplate, pack
+from taskstream.record import CALLS, FLAGS, KINDS, VERSION
+from taskstream.text import escape, is_utf8, split_argv
+
+__all__ = ["EventEncoder", "Messages", "encode_batch", "shards"]
+
+ESCAPED = FLAGS["text_escaped"].mask
+_ARGS_LOST = FLAGS["args_lost"].mask
+_ENVELOPE = ("run_ns", "wall_ns")
+_NO_TEXT: ExecText = (b"", b"")
+_CACHED_SUFFIXES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages ready to be produced, in order; the lists are equally long.
+
+    Attributes:
+        values: MessagePack.
+        keys: Partitioning keys.
+        stamps_ms: Event time, Unix milliseconds.
+        events: Events in each message; None where every message is one event.
+    """
+
+    values: list[bytes]
+    keys: list[bytes]
+    stamps_ms: list[int]
+    events: list[int] | None = None
+
+
+# --- columns of a kind ---------------------------------------------------------------------------
+
+
+def _hidden(kind: str, flags: int) -> frozenset[str]:
+    """Name the fields that an event of ``kind`` with ``flags`` does not know."""
+    hidden: set[str] = set()
+    for flag in FLAGS.values():
+        hidden |= set(flag.hides if flags & flag.mask else flag.shows)
+    return frozenset(hidden)
+
+
+@lru_cache
+def _deciding_mask(kind: str) -> int:
+    """Return the flags that decide which fields an event of ``kind`` has."""
+    names = {
+        f.name
+        for group in (record.wire_fields, record.derived_fields, record.text_fields)
+        for f in group(kind)
+    }
+    return sum(f.mask for f in FLAGS.values() if names & {*f.hides, *f.shows})
+
+
+def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[Column]:
+    """Return the columns of a row: all of an `event` map's, or those of a `batch` row.
+
+    Args:
+        kind: Name of the kind.
+        flags: The flags that decide which fields are known.
+        call: Name of the failed call, for kind ``fail``.
+        keyed: For the `event` map; else without what a `batch` message says once.
+    """
+    hidden = _hidden(kind, flags)
+    columns = []
+    for field in (*record.wire_fields(kind), *record.derived_fields(kind)):
+        if field.name in hidden:
+            continue
+        if field.name == "version":
+            if keyed:
+                columns.append(Column("v", constant=VERSION))
+        elif field.name == "kind":
+            if keyed:
+                columns.append(Column("kind", constant=kind))
+        elif field.name == "call":
+            columns.append(Column("call", constant=call))
+        elif keyed or field.name not in _ENVELOPE:
+            columns.append(Column(field.wire, field.type))
+    if not keyed:
+        columns.append(Column("comm", "u32"))
+    return columns
+
+
+def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None, NDArray[np.intp]]]:
+    """Split records into groups that share one row shape: kind, deciding flags, call, rows."""
+    names = {value: name for name, value in CALLS.items()}
+    for kind, value in KINDS.items():
+        rows = np.flatnonzero(records["kind"] == value)
+        if not len(rows):
+            continue
+        shape = (records["flags"][rows] & _deciding_mask(kind)).astype(np.uint64)
+        if kind == "fail":
+            shape |= records["call"][rows].astype(np.uint64) << 32
+        if (shape == shape[0]).all():
+            shapes = shape[:1]
+        else:
+            shapes = np.unique(shape)
+        for one in shapes.tolist():
+            chosen = rows if len(shapes) == 1 else rows[shape == one]
+            yield kind, one & 0xFFFFFFFF, names.get(one >> 32), chosen
+
+
+def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDArray[Any]]:
+    """Compute the derived columns of records of one kind."""
+    columns: dict[str, NDArray[Any]] = {
+        "wall_ns": (records["boot_ns"].astype(np.int64) + batch.wall_offset_ns).astype(np.uint64),
+        "run_ns": np.full(len(records), batch.origin.run_ns, np.uint64),
+    }
+    if kind == "exit":
+        code = records["exit_code"]
+        columns["status"] = (code >> 8) & 0xFF
+        columns["signal"] = code & 0x7F
+        columns["core"] = (code & 0x80) != 0
+    return columns
+
+
+def _mark_escaped(batch: Batch) -> NDArray[np.uint32]:
+    """Return the flags column with ``text_escaped`` set where a text is not UTF-8."""
+    flags: NDArray[np.uint32] = batch.records["flags"]
+    comm = np.ascontiguousarray(batch.records["comm"])
+    suspects: set[int] = set()
+    if (comm.view(np.uint8) & 0x80).any():
+        high = (comm.view(np.uint8).reshape(len(comm), -1) & 0x80).any(axis=1)
+        suspects |= set(np.flatnonzero(high).tolist())
+    for row in np.flatnonzero(batch.records["kind"] == KINDS["exec"]).tolist():
+        text = batch.texts.get(_place(batch.records[row]))
+        if text and not (text[0].isascii() and text[1].isascii()):
+            suspects.add(row)
+    bad = [row for row in suspects if not _all_utf8(batch, row)]
+    if bad:
+        flags = flags.copy()
+        flags[bad] |= ESCAPED
+    return flags
+
+
+def _place(event: np.void) -> tuple[int, int]:
+    return int(event["cpu"]), int(event["seq"])
+
+
+def _all_utf8(batch: Batch, row: int) -> bool:
+    event = batch.records[row]
+    filename, argv = batch.texts.get(_place(event), _NO_TEXT)
+    return all(map(is_utf8, (_comm(event["comm"]), filename, *split_argv(argv))))
+
+
+def _comm(raw: bytes) -> bytes:
+    return raw.split(b"\0", 1)[0]
+
+
+# --- one message per event -----------------------------------------------------------------------
+
+
+class _Tails(dict[bytes, bytes]):
+    """The packed texts that end an event, by comm."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__()
+        self._common = b"".join(
+            pack(field.wire) + pack({"host": origin.host, "boot_id": origin.boot_id}.get(field.name))
+            for field in record.text_fields("task")
+            if field.name != "comm"
+        )
+
+    def build(self, comm: bytes, *, escaped: bool = False) -> bytes:
+        text = escape(_comm(comm)) if escaped else _comm(comm).decode()
+        return pack("comm") + pack(text) + self._common
+
+    def __missing__(self, comm: bytes) -> bytes:
+        if len(self) >= _CACHED_SUFFIXES:
+            self.clear()
+        tail = self[comm] = self.build(comm)
+        return tail
+
+
+class EventEncoder:
+    """Encodes batches of one origin, one message per event."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._tails = _Tails(origin)
+        self._templates: dict[tuple[str, int, str | None], RowTemplate] = {}
+
+    def _template(self, kind: str, flags: int, call: str | None) -> RowTemplate:
+        key = (kind, flags, call)
+        if key not in self._templates:
+            hidden = _hidden(kind, flags)
+            texts = [f for f in record.text_fields(kind) if f.name not in hidden]
+            self._templates[key] = RowTemplate(
+                columns_of(kind, flags, call, keyed=True), keyed=True, more=len(texts)
+            )
+        return self._templates[key]
+
+    def encode(self, batch: Batch) -> Messages:
+        """Encode a batch.
+
+        Returns:
+            One message per event, in the order of the batch. The key is the host and the
+            identity of the process, so one process stays in order in one partition.
+        """
+        values: list[bytes] = [b""] * len(batch)
+        flags = _mark_escaped(batch)
+        for kind, shape, call, rows in groups_of(batch.records):
+            group = batch.records if len(rows) == len(batch) else batch.records[rows]
+            columns = {name: group[name] for name in record.RECORD.names or ()}
+            columns |= derived(kind, group, batch) | {"flags": flags[rows]}
+            matrix = self._template(kind, shape, call).encode(columns)
+            heads = matrix.view(f"V{matrix.shape[1]}")[:, 0].tolist()
+            tails = list(map(self._tails.__getitem__, group["comm"].tolist())) \
+                if not (flags[rows] & ESCAPED).any() else self._slow_tails(group, flags[rows])  # fmt: skip
+            if kind == "exec":
+                texts = self._exec_texts(batch, group, flags[rows])
+                tails = [text + tail for text, tail in zip(texts, tails, strict=True)]
+            if len(rows) == len(batch):
+                values = [head + tail for head, tail in zip(heads, tails, strict=True)]
+            else:
+                for row, head, tail in zip(rows.tolist(), heads, tails, strict=True):
+                    values[row] = head + tail
+        return Messages(values, self._keys(batch), _stamps_ms(batch).tolist())
+
+    def _slow_tails(self, group: NDArray[np.void], flags: NDArray[np.uint32]) -> list[bytes]:
+        return [
+            self._tails.build(comm, escaped=True) if bits & ESCAPED else self._tails[comm]
+            for comm, bits in zip(group["comm"].tolist(), flags.tolist(), strict=True)
+        ]
+
+    def _exec_texts(
+        self, batch: Batch, group: NDArray[np.void], flags: NDArray[np.uint32]
+    ) -> list[bytes]:
+        places = zip(group["cpu"].tolist(), group["seq"].tolist(), strict=True)
+        return [
+            b"" if bits & _ARGS_LOST else _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
+            for place, bits in zip(places, flags.tolist(), strict=True)
+        ]
+
+    def _keys(self, batch: Batch) -> list[bytes]:
+        """Return ``HOST/TGID-START`` per event, both numbers in fixed-width hexadecimal."""
+        host = self._origin.host.encode() + b"/"
+        keys = np.empty((len(batch), len(host) + 25), np.uint8)
+        keys[:, : len(host)] = np.frombuffer(host, np.uint8)
+        keys[:, len(host) : len(host) + 8] = _hexadecimal(batch.records["tgid"], ">u4")
+        keys[:, len(host) + 8] = ord("-")
+        keys[:, len(host) + 9 :] = _hexadecimal(batch.records["process_start_ns"], ">u8")
+        listed: list[bytes] = keys.view(f"S{keys.shape[1]}")[:, 0].tolist()
+        return listed
+
+
+@lru_cache(maxsize=4096)
+def _packed_exec(filename: bytes, argv: bytes, escaped: bool) -> bytes:
+    name, args = exec_text((filename, argv), escaped=escaped)
+    return pack("filename") + pack(name) + pack("argv") + pack(args)
+
+
+def exec_text(text: ExecText, *, escaped: bool) -> tuple[str, list[str]]:
+    """Return filename and argv of one exec as text."""
+    filename, argv = text
+    if escaped:
+        return escape(filename), [escape(arg) for arg in split_argv(argv)]
+    return filename.decode(), [arg.decode() for arg in split_argv(argv)]
+
+
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+
+
+def _hexadecimal(values: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
+    octets = values.astype(dtype).view(np.uint8).reshape(len(values), -1)
+    return _HEX[octets].view(np.uint8)
+
+
+def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
+    stamps: NDArray[np.int64] = (
+        batch.records["boot_ns"].astype(np.int64) + batch.wall_offset_ns
+    ) // 1_000_000
+    return stamps
+
+
+# --- one message per batch -----------------------------------------------------------------------
+
+
+@lru_cache
+def _row_template(kind: str, flags: int, call: str | None) -> RowTemplate:
+    return RowTemplate(columns_of(kind, flags, call, keyed=False), keyed=False)
+
+
+def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
+    """Split a batch by process, so that every process stays in one shard."""
+    if count == 1:
+        if len(batch):
+            yield 0, batch
+        return
+    spread = (batch.records["tgid"] * np.uint32(0x9E3779B1)) >> np.uint32(16)
+    shard = spread % np.uint32(count)
+    for number in np.unique(shard).tolist():
+        yield number, Batch(
+            batch.origin, batch.records[shard == number], batch.wall_offset_ns, batch.texts
+        )
+
+
+def encode_batch(batch: Batch, *, shard_count: int = 1, most: int = 4096) -> Messages:
+    """Encode a batch as messages of up to ``most`` events of one shard.
+
+    Returns:
+        Messages whose key is ``HOST/SHARD``; per shard in the order of the batch.
+    """
+    values, keys, stamps, events = [], [], [], []
+    for shard, whole in shards(batch, shard_count):
+        key = f"{batch.origin.host}/{shard}".encode()
+        for start in range(0, len(whole), most):
+            records = whole.records[start : start + most]
+            part = Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
+            values.append(_batch_message(part))
+            keys.append(key)
+            stamps.append(int(_stamps_ms(part)[0]))
+            events.append(len(part))
+    return Messages(values, keys, stamps, events)
+
+
+def _batch_message(batch: Batch) -> bytes:
+    flags = _mark_escaped(batch)
+    strings: dict[str, int] = {}
+    groups = list(groups_of(batch.records))
+    body = bytearray()
+    for kind, shape, call, rows in groups:
+        body += _group(batch, kind, shape, call, rows, flags[rows], strings)
+    boot_ns = int(batch.records["boot_ns"][0])
+    head = {
+        "v": VERSION,
+        "kind": "batch",
+        "host": batch.origin.host,
+        "boot_id": batch.origin.boot_id,
+        "run_ns": batch.origin.run_ns,
+        "count": len(batch),
+        "clock": {"boot_ns": boot_ns, "wall_ns": boot_ns + batch.wall_offset_ns},
+        "strings": list(strings),
+    }
+    packed = bytearray([0x80 | len(head) + 1])
+    for name, value in head.items():
+        packed += pack(name) + pack(value)
+    packed += pack("groups") + b"\xdd" + len(groups).to_bytes(4, "big") + body
+    return bytes(packed)
+
+
+def _group(
+    batch: Batch,
+    kind: str,
+    shape: int,
+    call: str | None,
+    rows: NDArray[np.intp],
+    flags: NDArray[np.uint32],
+    strings: dict[str, int],
+) -> bytes:
+    """Pack one group: kind, names of the fields, rows, and what exec has besides."""
+    records = batch.records[rows]
+    template = _row_template(kind, shape, call)
+    columns = {name: records[name] for name in record.RECORD.names or ()}
+    columns |= derived(kind, records, batch) | {"flags": flags}
+    columns["comm"] = _string_indexes(records, flags, strings)
+    parts: dict[str, Any] = {"kind": kind, "fields": [c.name for c in template.columns]}
+    if kind == "exec" and not shape & _ARGS_LOST:
+        texts = [
+            exec_text(batch.texts[_place(event)], escaped=bool(bits & ESCAPED))
+            for event, bits in zip(records, flags.tolist(), strict=True)
+        ]
+        parts["filename"] = [filename for filename, _ in texts]
+        parts["argv"] = [argv for _, argv in texts]
+    packed = bytearray([0x80 | len(parts) + 1])
+    for name, value in parts.items():
+        packed += pack(name) + pack(value)
+    packed += pack("rows") + b"\xdd" + len(rows).to_bytes(4, "big")
+    packed += template.encode(columns).tobytes()
+    return bytes(packed)
+
+
+def _string_indexes(
+    records: NDArray[np.void], flags: NDArray[np.uint32], strings: dict[str, int]
+) -> NDArray[np.uint32]:
+    """Put the comms into the message's table of strings; return each record's index."""
+    escaped = (flags & ESCAPED).astype(np.bool_)
+    indexes = np.empty(len(records), np.uint32)
+    for bad in (False, True):
+        rows = np.flatnonzero(escaped == bad)
+        known: dict[bytes, int] = {}
+        listed = []
+        for comm in records["comm"][rows].tolist():
+            index = known.get(comm)
+            if index is None:
+                text = escape(_comm(comm)) if bad else _comm(comm).decode()
+                index = known[comm] = strings.setdefault(text, len(strings))
+            listed.append(index)
+        indexes[rows] = listed
+    return indexes

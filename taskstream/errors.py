@@ -1,0 +1,40 @@
+"""The errors that a user can cause or meet. Nothing else is ever caught at the top.
+
+``cli.main`` prints ``taskstream VERB: message`` for these and exits with `exit_code`;
+any other exception is a bug and keeps its traceback.
+"""
+
+__all__ = [
+    "BrokerError",
+    "ConfigError",
+    "KernelError",
+    "MessageError",
+    "RecordError",
+    "TaskstreamError",
+]
+
+
+class TaskstreamError(Exception):
+    """Root of every error that says what was found, where, and what to do next."""
+
+    exit_code = 1
+
+
+class RecordError(TaskstreamError):
+    """Bytes are not records, or are records of another schema version."""
+
+
+class MessageError(TaskstreamError):
+    """A Kafka message is not one of ours, or of a version that is not known here."""
+
+
+class KernelError(TaskstreamError):
+    """The kernel refused something: a load, an attachment, a file that is missing."""
+
+
+class BrokerError(TaskstreamError):
+    """A Kafka broker does not answer, or refuses what was asked."""
+
+
+class ConfigError(TaskstreamError):
+    """A configuration file or an option cannot be used."""

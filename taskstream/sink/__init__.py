@@ -1,0 +1,1 @@
+"""Where batches and intervals go: each module touches one outside thing."""

@@ -1,0 +1,1 @@
+"""Where batches come from: each module touches one outside thing."""

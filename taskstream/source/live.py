@@ -1,0 +1,285 @@
+"""This host's kernel as a source: the CO-RE probes, their two rings, their counters.
+
+Rim: touches the kernel, through ``libbpf`` and ``ring``. The protocol between the probes and
+this module is written in ``bpf/emit.h``.
+"""
+
+import mmap
+import os
+import resource as limits
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream import clock, resource
+from taskstream.batch import Batch, ExecText, Origin
+from taskstream.errors import KernelError, RecordError
+from taskstream.record import (
+    ARGS_HEADER,
+    CPU_TOTALS,
+    FLAGS,
+    KINDS,
+    NO_CPU,
+    RECORD,
+    SETTINGS,
+    VERSION,
+    WINDOW_TOTALS,
+)
+from taskstream.source.libbpf import BpfObject, possible_cpus
+from taskstream.source.ring import FixedRing, VariableRing
+
+__all__ = ["HOOKS", "LiveOptions", "LiveSource"]
+
+WINDOW_SLOTS = 64  # as in bpf/emit.h
+_ARGS_LOST = FLAGS["args_lost"].mask
+_SNAPSHOT = "on_snapshot"
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+
+HOOKS = {
+    "fork": ("on_fork",),
+    "exec": ("on_exec",),
+    "exit": ("on_exit",),
+    "free": ("on_free",),
+    "fail": (
+        "on_fork_return",
+        "on_vfork_return",
+        "on_clone_return",
+        "on_clone3_return",
+        "on_execve_return",
+        "on_execveat_return",
+    ),
+}
+"""The programs that make each kind of event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveOptions:
+    """How to load the probes.
+
+    Attributes:
+        load_mode: ``entry``, or ``return`` for failed calls too.
+        window_ns: Length of a counting window.
+        ring_bytes: Size of the event ring, a power of two and a multiple of the page.
+        args_ring_bytes: Size of the ring for filename and argv.
+        args_max: Bytes of argv to keep per exec.
+        last_thread_by_map: Settle group_dead as on kernels before 6.16.
+        object_path: The compiled object.
+    """
+
+    load_mode: str = "entry"
+    window_ns: int = 5_000_000_000
+    ring_bytes: int = 8 << 20
+    args_ring_bytes: int = 8 << 20
+    args_max: int = 4096
+    last_thread_by_map: bool = False
+    object_path: Path | None = None
+
+
+class LiveSource:
+    """The probes, loaded and attached; the events are in the ring from the moment it is made.
+
+    Raises:
+        KernelError: the kernel, or this process's rights, do not allow it.
+        RecordError: the object was built from another schema version.
+    """
+
+    def __init__(self, options: LiveOptions, *, host: str) -> None:
+        self.options = options
+        self._texts: dict[tuple[int, int], ExecText] = {}
+        self._clock = clock.WallClock()
+        self.clock_step_ns = 0
+        _check_kernel(options)
+        self.origin = Origin(host, _boot_id(), clock.boot_ns())
+        self._object = BpfObject(options.object_path or resource.bpf_object())
+        try:
+            self._load()
+            self._ring = FixedRing(
+                self._object.map_descriptor("events"), options.ring_bytes, RECORD.itemsize
+            )
+            self._args = VariableRing(
+                self._object.map_descriptor("args"), options.args_ring_bytes
+            )
+            self._number_from(self.origin.run_ns)
+            self._snapshot_records = np.empty(0, RECORD)
+            self.attached_ns = self._attach()
+        except BaseException:
+            self._object.close()
+            raise
+
+    # --- loading ---
+
+    def _load(self) -> None:
+        options, data = self.options, self._object.read_only_data()
+        settings = np.frombuffer(data, SETTINGS, 1) if len(data) == SETTINGS.itemsize else None
+        found = "another" if settings is None else int(settings["schema_version"][0])
+        if settings is None or found != VERSION:
+            raise RecordError(
+                f"the BPF object is of schema version {found}, this program of {VERSION}: "
+                "build it again with `make bpf`, or install the wheel again"
+            )
+        settings["wake_bytes"] = options.ring_bytes // 4
+        settings["window_ns"] = options.window_ns
+        settings["args_max"] = options.args_max
+        settings["page_bytes"] = mmap.PAGESIZE
+        settings["last_thread_by_map"] = options.last_thread_by_map
+        self._object.set_max_entries("events", options.ring_bytes)
+        self._object.set_max_entries("args", options.args_ring_bytes)
+        if options.load_mode == "entry":
+            for program in HOOKS["fail"]:
+                self._object.leave_out(program)
+        _raise_memory_limit()
+        self._object.load()
+
+    def _number_from(self, first: int) -> None:
+        totals = np.zeros(possible_cpus(), CPU_TOTALS)
+        totals["seq"] = first
+        self._object.update("totals", 0, totals)
+
+    def _attach(self) -> int:
+        """Take the snapshot's first look, attach, take the snapshot; return when all was on.
+
+        The iterator runs once before, so that the probes know the agent from their first
+        event on; the snapshot itself comes after the attachment, so that no task is missed.
+        """
+        self._object.attach(_SNAPSHOT)
+        self._object.read_iterator(_SNAPSHOT)
+        for program in self.programs:
+            self._object.attach(program)
+        attached = clock.boot_ns()
+        self._snapshot_records = self._running_before(attached)
+        self._object.detach(_SNAPSHOT)
+        return attached
+
+    def _running_before(self, attached_ns: int) -> NDArray[np.void]:
+        """Read the running tasks; those that began after the attachment are in the ring."""
+        read = np.frombuffer(self._object.read_iterator(_SNAPSHOT), RECORD)
+        records: NDArray[np.void] = read[read["start_ns"] < attached_ns].copy()
+        records["cpu"] = NO_CPU
+        records["seq"] = self.origin.run_ns + np.arange(len(records), dtype=np.uint64)
+        return records
+
+    @property
+    def programs(self) -> list[str]:
+        """Names of the attached programs."""
+        kinds = [k for k in HOOKS if k != "fail" or self.options.load_mode == "return"]
+        return [program for kind in kinds for program in HOOKS[kind]]
+
+    # --- reading ---
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when the ring fills."""
+        return self._ring.descriptor
+
+    def snapshot(self) -> Batch:
+        """Return the tasks that ran before the probes did, as events of kind ``task``."""
+        return self._batch(self._snapshot_records, {})
+
+    def read(self) -> Batch:
+        """Take what is in the rings; a batch of none when there is nothing.
+
+        The events first, then the arguments: a probe submits the arguments before it submits
+        the event, so those of every event that was read are there. What is left over belongs
+        to events that are being written at this moment.
+        """
+        step = self._clock.refresh(clock.boot_ns())
+        if step:
+            self.clock_step_ns = step
+        records = self._ring.read().view(RECORD)[:, 0]
+        for raw in self._args.read():
+            header = np.frombuffer(raw, ARGS_HEADER, 1)[0]
+            start = ARGS_HEADER.itemsize
+            middle = start + int(header["filename_bytes"])
+            end = middle + int(header["args_bytes"])
+            place = int(header["cpu"]), int(header["seq"])
+            self._texts[place] = raw[start:middle], raw[middle:end]
+        return self._batch(records, self._take_texts(records))
+
+    def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:
+        if not self._texts:
+            return {}
+        execs = records[records["kind"] == KINDS["exec"]]
+        places = zip(execs["cpu"].tolist(), execs["seq"].tolist(), strict=True)
+        return {place: self._texts.pop(place) for place in places if place in self._texts}
+
+    def _batch(self, records: NDArray[np.void], texts: Mapping[tuple[int, int], ExecText]) -> Batch:
+        if len(records) and (records["version"] != VERSION).any():
+            found = sorted(set(records["version"].tolist()) - {VERSION})
+            raise RecordError(f"the ring holds records of schema version {found}, not {VERSION}")
+        return Batch(self.origin, records, self._clock.pair.offset_ns, texts)
+
+    def totals(self) -> NDArray[np.void]:
+        """Return the kernel's loss-free totals: ``CPU_TOTALS`` of shape ``(possible CPUs,)``."""
+        return self._object.lookup("totals", 0, CPU_TOTALS)
+
+    def window(self, window: int) -> NDArray[np.uint64]:
+        """Return the loss-free counts of one window, by ``COUNTS``, over all CPUs."""
+        slots = self._object.lookup("windows", window % WINDOW_SLOTS, WINDOW_TOTALS)
+        counts: NDArray[np.uint64] = slots["count"][slots["window"] == window].sum(
+            axis=0, dtype=np.uint64
+        )
+        return counts
+
+    def empty_window(self, window: int) -> None:
+        """Make room for a later window: nobody counts in this one any more."""
+        empty = np.zeros(possible_cpus(), WINDOW_TOTALS)
+        self._object.update("windows", window % WINDOW_SLOTS, empty)
+
+    def missed(self) -> dict[str, int]:
+        """Return how often the kernel skipped each program (recursion_misses)."""
+        return {name: self._object.info(name).recursion_misses for name in self.programs}
+
+    def run_time(self) -> dict[str, tuple[int, int]]:
+        """Return ns and runs of each program, while the kernel keeps run-time statistics."""
+        infos = {name: self._object.info(name) for name in self.programs}
+        return {name: (info.run_time_ns, info.run_count) for name, info in infos.items()}
+
+    # --- the end ---
+
+    def detach(self) -> None:
+        """Stop new events; what is in the rings can still be read."""
+        for program in self.programs:
+            self._object.detach(program)
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self._ring.close()
+        self._args.close()
+        self._object.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _raise_memory_limit() -> None:
+    """Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones do not ask."""
+    try:
+        limits.setrlimit(limits.RLIMIT_MEMLOCK, (limits.RLIM_INFINITY, limits.RLIM_INFINITY))
+    except (ValueError, OSError):
+        return
+
+
+def _check_kernel(options: LiveOptions) -> None:
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        raise KernelError(
+            "the kernel has no BTF: /sys/kernel/btf/vmlinux is missing, so the CO-RE object "
+            "cannot be relocated; run a kernel built with CONFIG_DEBUG_INFO_BTF"
+        )
+    if options.load_mode == "return" and not any(os.path.isdir(f"{p}/events") for p in _TRACEFS):
+        raise KernelError(
+            "load mode `return` attaches to system call tracepoints, and tracefs is not mounted: "
+            "mount -t tracefs none /sys/kernel/tracing, or use load mode `entry`"
+        )

@@ -1,0 +1,139 @@
+"""A BPF ring buffer, read by mapping it.
+
+Rim: touches one map descriptor. Layout and protocol: kernel/bpf/ringbuf.c and
+https://docs.kernel.org/bpf/ringbuf.html: a page with the consumer's position, a page with the
+producer's, then the data mapped twice, so that no record is ever split. A record is a 32-bit
+length whose top bits say busy and discarded, 32 bits of the kernel's own, then the data
+padded to 8 bytes.
+"""
+
+import ctypes
+import mmap
+import platform
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FixedRing", "VariableRing"]
+
+HEADER_BYTES = 8
+_BUSY = 0x80000000
+_DISCARDED = 0x40000000
+_LENGTH = 0x3FFFFFFF
+_STRONGLY_ORDERED = platform.machine() in ("x86_64", "i386", "i686")
+
+
+class _Fence:
+    """Orders loads before and stores after it: nothing to do on x86.
+
+    Elsewhere a lock is let go and taken again: the release keeps what came before from
+    moving after it, the acquire what comes after from moving before it, and the two do not
+    pass each other (Arm ARM B2.3, LDAR after STLR).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def __call__(self) -> None:
+        if not _STRONGLY_ORDERED:
+            self._lock.release()
+            self._lock.acquire()
+
+
+class _Ring:
+    """What both rings share: the mapping and the two positions."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        page = mmap.PAGESIZE
+        self.size = size
+        self.descriptor = descriptor
+        self._consumer_map = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
+        self._producer_map = mmap.mmap(
+            descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+        )
+        self._consumer = np.frombuffer(self._consumer_map, np.uint64, 1)
+        self._producer = np.frombuffer(self._producer_map, np.uint64, 1)
+        self._data = np.frombuffer(self._producer_map, np.uint8, offset=page)
+        self._position = int(self._consumer[0])
+        self._fence = _Fence()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that are reserved or submitted and not yet consumed."""
+        return int(self._producer[0]) - self._position
+
+    def _consume(self, position: int) -> None:
+        self._fence()
+        self._position = position
+        self._consumer[0] = position
+
+    def close(self) -> None:
+        """Unmap."""
+        del self._consumer, self._producer, self._data
+        self._consumer_map.close()
+        self._producer_map.close()
+
+
+class FixedRing(_Ring):
+    """A ring whose records all have one size.
+
+    Args:
+        descriptor: The map; the caller keeps it open.
+        size: Bytes of the ring (``max_entries``).
+        record_bytes: Size of a record, a multiple of 8.
+    """
+
+    def __init__(self, descriptor: int, size: int, record_bytes: int) -> None:
+        super().__init__(descriptor, size)
+        self._stride = HEADER_BYTES + record_bytes
+
+    def read(self) -> NDArray[np.uint8]:
+        """Take every record up to the first one that is still being written.
+
+        Returns:
+            Fresh array of shape ``(n, record_bytes)``, C order, n >= 0.
+        """
+        waiting = self.waiting_bytes // self._stride
+        if not waiting:
+            return np.empty((0, self._stride - HEADER_BYTES), np.uint8)
+        self._fence()
+        start = self._position % self.size
+        slots = self._data[start : start + waiting * self._stride].reshape(waiting, self._stride)
+        headers = np.ascontiguousarray(slots[:, :4]).view(np.uint32)[:, 0]
+        busy = headers & _BUSY
+        ready = int(busy.argmax()) if busy.any() else waiting
+        self._fence()
+        records = slots[:ready, HEADER_BYTES:]
+        discarded = headers[:ready] & _DISCARDED
+        taken = records[discarded == 0] if discarded.any() else records.copy()
+        self._consume(self._position + ready * self._stride)
+        return taken
+
+
+class VariableRing(_Ring):
+    """A ring whose records differ in size."""
+
+    def read(self) -> Iterator[bytes]:
+        """Take records one by one, up to the first that is still being written."""
+        while self.waiting_bytes:
+            self._fence()
+            start = self._position % self.size
+            head = int(self._data[start : start + 4].view(np.uint32)[0])
+            if head & _BUSY:
+                return
+            self._fence()
+            length = head & _LENGTH
+            body = self._data[start + HEADER_BYTES : start + HEADER_BYTES + length].tobytes()
+            self._consume(self._position + HEADER_BYTES + (length + 7 & ~7))
+            if not head & _DISCARDED:
+                yield body
+
+
+def _check_atomic_width() -> None:
+    assert ctypes.sizeof(ctypes.c_size_t) == 8, "positions are 64 bits and must be read at once"
+
+
+_check_atomic_width()
