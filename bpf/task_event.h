@@ -85,7 +85,6 @@ struct task_event {
 			__u32 old_pid;
 			__u32 argc;
 			__u32 args_bytes;
-			__u32 filename_bytes;
 		} exec;
 		struct {
 			__s32 exit_code;
@@ -137,8 +136,6 @@ _Static_assert(__builtin_offsetof(struct task_event, fork.caller_tgid) == 116, "
 _Static_assert(__builtin_offsetof(struct task_event, exec.old_pid) == 104, "exec.old_pid");
 _Static_assert(__builtin_offsetof(struct task_event, exec.argc) == 108, "exec.argc");
 _Static_assert(__builtin_offsetof(struct task_event, exec.args_bytes) == 112, "exec.args_bytes");
-_Static_assert(__builtin_offsetof(struct task_event, exec.filename_bytes) == 116,
-	       "exec.filename_bytes");
 _Static_assert(__builtin_offsetof(struct task_event, exit.exit_code) == 104, "exit.exit_code");
 _Static_assert(__builtin_offsetof(struct task_event, exit.threads_left) == 108,
 	       "exit.threads_left");

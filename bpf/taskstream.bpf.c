@@ -74,7 +74,6 @@ static __always_inline __u32 send_args(struct task_event *e, struct task_struct 
 	head->cpu = e->cpu;
 	head->filename_bytes = filename;
 	head->args_bytes = kept;
-	e->exec.filename_bytes = filename;
 	if (bpf_ringbuf_output(&args, head, sizeof(*head) + filename + kept, wake_flags(&args))) {
 		struct cpu_totals *cpu = cpu_totals();
 

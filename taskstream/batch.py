@@ -3,7 +3,7 @@
 A noun: no I/O, no clock. Every source yields batches and every sink takes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taskstream.record import KINDS, RECORD
 
-__all__ = ["Batch", "ExecText", "Origin", "in_time_order"]
+__all__ = ["Batch", "ExecText", "Origin", "in_time_order", "join_records"]
 
 ExecText = tuple[bytes, bytes]
 """filename and argv of one exec, as the kernel has them: argv with a NUL after each argument."""
@@ -52,6 +52,18 @@ class Batch:
         """Return a copy of the records of one kind."""
         chosen: NDArray[np.void] = self.records[self.records["kind"] == KINDS[kind]]
         return chosen
+
+
+def join_records(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Return a copy of records one after another.
+
+    (``np.concatenate`` would lay the fields out anew, side by side, where ours overlap.)
+    """
+    if not parts:
+        return np.empty(0, RECORD)
+    opaque = [part.view(f"V{RECORD.itemsize}") for part in parts]
+    joined: NDArray[np.void] = np.concatenate(opaque).view(RECORD)
+    return joined
 
 
 def in_time_order(records: NDArray[np.void]) -> NDArray[np.void]:

@@ -111,22 +111,30 @@ class RowTemplate:
                 view[column.name] = source
         return rows
 
-    def decode(self, rows: NDArray[np.uint8]) -> NDArray[np.void] | None:
-        """View rows that were encoded by an equal template.
+    def matches(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell which rows an equal template encoded.
 
         Args:
             rows: Array of shape ``(n, width)``, C order.
 
         Returns:
-            Structured array of shape ``(n,)`` that shares the memory, big-endian, a bool
-            column as 0xC2 or 0xC3; None when a row is not of this template.
+            Array of shape ``(n,)``: headers, keys and type markers are this template's.
         """
-        if not np.array_equal(rows[:, self._fixed], np.broadcast_to(
-            self._row[self._fixed], (len(rows), len(self._fixed))
-        )):  # fmt: skip
-            return None
-        view: NDArray[np.void] = rows.view(self._view)[:, 0]
+        same: NDArray[np.bool_] = (rows[:, self._fixed] == self._row[self._fixed]).all(axis=1)
         for column in self._values:
-            if column.type == "bool" and not np.isin(view[column.name], (0xC2, 0xC3)).all():
-                return None
-        return view
+            if column.type == "bool":
+                same &= np.isin(rows.view(self._view)[:, 0][column.name], (_FALSE, _FALSE + 1))
+        return same
+
+    def view(self, rows: NDArray[np.uint8]) -> NDArray[np.void]:
+        """View rows that match.
+
+        Args:
+            rows: Array of shape ``(n, width)``, C order.
+
+        Returns:
+            Structured array of shape ``(n,)`` that shares the memory: a big-endian member per
+            column that is no constant, a bool as its marker, 0xC2 or 0xC3.
+        """
+        members: NDArray[np.void] = rows.view(self._view)[:, 0]
+        return members

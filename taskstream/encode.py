@@ -19,9 +19,21 @@ from taskstream.columns import Column, RowTemplate, pack
 from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 from taskstream.text import escape, is_utf8, split_argv
 
-__all__ = ["EventEncoder", "Messages", "encode_batch", "shards"]
+__all__ = [
+    "ESCAPED",
+    "EventEncoder",
+    "Messages",
+    "columns_of",
+    "encode_batch",
+    "groups_of",
+    "hidden_fields",
+    "row_template",
+    "shards",
+]
 
 ESCAPED = FLAGS["text_escaped"].mask
+"""Set in a message whose texts are escaped; never in a batch."""
+
 _ARGS_LOST = FLAGS["args_lost"].mask
 _ENVELOPE = ("run_ns", "wall_ns")
 _NO_TEXT: ExecText = (b"", b"")
@@ -48,7 +60,7 @@ class Messages:
 # --- columns of a kind ---------------------------------------------------------------------------
 
 
-def _hidden(kind: str, flags: int) -> frozenset[str]:
+def hidden_fields(kind: str, flags: int) -> frozenset[str]:
     """Name the fields that an event of ``kind`` with ``flags`` does not know."""
     hidden: set[str] = set()
     for flag in FLAGS.values():
@@ -76,7 +88,7 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
         call: Name of the failed call, for kind ``fail``.
         keyed: For the `event` map; else without what a `batch` message says once.
     """
-    hidden = _hidden(kind, flags)
+    hidden = hidden_fields(kind, flags)
     columns = []
     for field in (*record.wire_fields(kind), *record.derived_fields(kind)):
         if field.name in hidden:
@@ -88,7 +100,8 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
             if keyed:
                 columns.append(Column("kind", constant=kind))
         elif field.name == "call":
-            columns.append(Column("call", constant=call))
+            if keyed:
+                columns.append(Column("call", constant=call))
         elif keyed or field.name not in _ENVELOPE:
             columns.append(Column(field.wire, field.type))
     if not keyed:
@@ -132,30 +145,27 @@ def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDA
 def _mark_escaped(batch: Batch) -> NDArray[np.uint32]:
     """Return the flags column with ``text_escaped`` set where a text is not UTF-8."""
     flags: NDArray[np.uint32] = batch.records["flags"]
-    comm = np.ascontiguousarray(batch.records["comm"])
-    suspects: set[int] = set()
-    if (comm.view(np.uint8) & 0x80).any():
-        high = (comm.view(np.uint8).reshape(len(comm), -1) & 0x80).any(axis=1)
-        suspects |= set(np.flatnonzero(high).tolist())
-    for row in np.flatnonzero(batch.records["kind"] == KINDS["exec"]).tolist():
-        text = batch.texts.get(_place(batch.records[row]))
-        if text and not (text[0].isascii() and text[1].isascii()):
-            suspects.add(row)
-    bad = [row for row in suspects if not _all_utf8(batch, row)]
+    bad: list[int] = []
+    letters = np.ascontiguousarray(batch.records["comm"]).view(np.uint8)
+    if (letters & 0x80).any():
+        high = (letters.reshape(len(batch), -1) & 0x80).any(axis=1)
+        comms = batch.records["comm"]
+        bad += [row for row in np.flatnonzero(high).tolist() if not is_utf8(_comm(comms[row]))]
+    execs = np.flatnonzero(batch.records["kind"] == KINDS["exec"])
+    for row, place in zip(execs.tolist(), _places(batch.records[execs]), strict=True):
+        filename, argv = batch.texts.get(place, _NO_TEXT)
+        if filename.isascii() and argv.isascii():
+            continue
+        if not all(map(is_utf8, (filename, *split_argv(argv)))):
+            bad.append(row)
     if bad:
         flags = flags.copy()
         flags[bad] |= ESCAPED
     return flags
 
 
-def _place(event: np.void) -> tuple[int, int]:
-    return int(event["cpu"]), int(event["seq"])
-
-
-def _all_utf8(batch: Batch, row: int) -> bool:
-    event = batch.records[row]
-    filename, argv = batch.texts.get(_place(event), _NO_TEXT)
-    return all(map(is_utf8, (_comm(event["comm"]), filename, *split_argv(argv))))
+def _places(records: NDArray[np.void]) -> Iterator[tuple[int, int]]:
+    return zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
 
 
 def _comm(raw: bytes) -> bytes:
@@ -198,7 +208,7 @@ class EventEncoder:
     def _template(self, kind: str, flags: int, call: str | None) -> RowTemplate:
         key = (kind, flags, call)
         if key not in self._templates:
-            hidden = _hidden(kind, flags)
+            hidden = hidden_fields(kind, flags)
             texts = [f for f in record.text_fields(kind) if f.name not in hidden]
             self._templates[key] = RowTemplate(
                 columns_of(kind, flags, call, keyed=True), keyed=True, more=len(texts)
@@ -241,7 +251,7 @@ class EventEncoder:
     def _exec_texts(
         self, batch: Batch, group: NDArray[np.void], flags: NDArray[np.uint32]
     ) -> list[bytes]:
-        places = zip(group["cpu"].tolist(), group["seq"].tolist(), strict=True)
+        places = _places(group)
         return [
             b"" if bits & _ARGS_LOST else _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
             for place, bits in zip(places, flags.tolist(), strict=True)
@@ -292,8 +302,9 @@ def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
 
 
 @lru_cache
-def _row_template(kind: str, flags: int, call: str | None) -> RowTemplate:
-    return RowTemplate(columns_of(kind, flags, call, keyed=False), keyed=False)
+def row_template(kind: str, flags: int) -> RowTemplate:
+    """Return the shape of a `batch` message's rows of ``kind`` with these deciding flags."""
+    return RowTemplate(columns_of(kind, flags, None, keyed=False), keyed=False)
 
 
 def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
@@ -365,15 +376,17 @@ def _group(
 ) -> bytes:
     """Pack one group: kind, names of the fields, rows, and what exec has besides."""
     records = batch.records[rows]
-    template = _row_template(kind, shape, call)
+    template = row_template(kind, shape)
     columns = {name: records[name] for name in record.RECORD.names or ()}
     columns |= derived(kind, records, batch) | {"flags": flags}
     columns["comm"] = _string_indexes(records, flags, strings)
     parts: dict[str, Any] = {"kind": kind, "fields": [c.name for c in template.columns]}
+    if call:
+        parts["call"] = call
     if kind == "exec" and not shape & _ARGS_LOST:
         texts = [
-            exec_text(batch.texts[_place(event)], escaped=bool(bits & ESCAPED))
-            for event, bits in zip(records, flags.tolist(), strict=True)
+            exec_text(batch.texts[place], escaped=bool(bits & ESCAPED))
+            for place, bits in zip(_places(records), flags.tolist(), strict=True)
         ]
         parts["filename"] = [filename for filename, _ in texts]
         parts["argv"] = [argv for _, argv in texts]

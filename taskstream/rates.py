@@ -1,0 +1,178 @@
+"""Counts of events in windows of time, and the charts drawn from them.
+
+Pure: no I/O, no clock. A window is a multiple of ``window_ns`` in CLOCK_BOOTTIME, so whoever
+has the same events makes the same windows. The formulas follow the documented meaning of
+Netdata's "eBPF Processes" charts; ``docs/charts.md`` lists them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream.record import CALLS, COUNTS, FLAGS, KINDS
+
+__all__ = ["CHARTS", "Chart", "Interval", "WindowCounts", "charts", "count_column"]
+
+_N = len(COUNTS)
+_AT = {count.name: i for i, count in enumerate(COUNTS)}
+_EXEC_CALLS = (CALLS["execve"], CALLS["execveat"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """What happened in one window of time.
+
+    Attributes:
+        start_ns: CLOCK_BOOTTIME at which counting began: of the window, or of the run.
+        end_ns: CLOCK_BOOTTIME of its end, or of the end of the run.
+        wall_ns: CLOCK_REALTIME of ``end_ns``.
+        counts: Events by `COUNTS`, from the kernel's loss-free counters where there are any.
+        received: Events of the window that came through the ring, by `COUNTS`.
+        missed: Program runs that the kernel skipped meanwhile, by program; not in ``counts``.
+        failures_watched: Whether failed calls were counted at all (load mode ``return``).
+    """
+
+    start_ns: int
+    end_ns: int
+    wall_ns: int
+    counts: tuple[int, ...]
+    received: tuple[int, ...]
+    missed: Mapping[str, int] = field(default_factory=dict)
+    failures_watched: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether the kernel skipped no program, so that ``counts`` is all that happened."""
+        return not any(self.missed.values())
+
+    def count(self, name: str) -> int:
+        """Return one count."""
+        return self.counts[_AT[name]]
+
+    def lost(self) -> int:
+        """Return how many events of the window did not come through the ring."""
+        return sum(self.counts) - sum(self.received)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart as the integration document has it: context, title, unit, dimensions."""
+
+    context: str
+    title: str
+    unit: str
+    dimensions: tuple[str, ...]
+
+
+CHARTS = (
+    Chart("system.process_thread", "Start process", "calls/s", ("process", "thread")),
+    Chart("system.process_status", "Process not closed", "difference", ("process", "zombie")),
+    Chart("system.exit", "Exit process", "calls/s", ("process", "task")),
+    Chart("system.task_error", "Fails to create process", "calls/s", ("task",)),
+)
+
+
+def charts(interval: Interval) -> dict[str, dict[str, float]]:
+    """Compute the system charts of an interval.
+
+    Returns:
+        Chart by context, dimension by name: true per-second rates, except
+        ``system.process_status``, which is the change during the interval. A chart of calls
+        that were not watched is absent.
+    """
+    created = interval.count("fork_process")
+    threads = interval.count("fork_thread")
+    processes_dead = interval.count("exit_process")
+    exits = processes_dead + interval.count("exit_thread")
+    frees = interval.count("free")
+
+    def rate(calls: int) -> float:
+        return calls / interval.seconds if interval.end_ns > interval.start_ns else 0.0
+
+    drawn = {
+        "system.process_thread": {"process": rate(created), "thread": rate(threads)},
+        "system.process_status": {
+            "process": float(created - processes_dead),
+            "zombie": float(exits - frees),
+        },
+        "system.exit": {"process": rate(exits), "task": rate(frees)},
+    }
+    if interval.failures_watched:
+        drawn["system.task_error"] = {"task": rate(interval.count("fail_create"))}
+    return drawn
+
+
+def count_column(records: NDArray[np.void]) -> NDArray[np.intp]:
+    """Return, for each record, the index in `COUNTS` under which it counts; -1 for none."""
+    kind, flags = records["kind"], records["flags"]
+    column = _BY_KIND[kind]
+    column = column + ((kind == KINDS["fork"]) & ((flags & FLAGS["thread"].mask) != 0))
+    column = column + ((kind == KINDS["exit"]) & ((flags & FLAGS["group_dead"].mask) != 0))
+    failed_exec = (kind == KINDS["fail"]) & np.isin(records["call"], _EXEC_CALLS)
+    counted: NDArray[np.intp] = column + failed_exec
+    return counted
+
+
+def _first_columns() -> NDArray[np.intp]:
+    first = np.full(256, -1, np.intp)
+    for kind, name in {
+        "fork": "fork_process",
+        "exec": "exec",
+        "exit": "exit_thread",
+        "free": "free",
+        "fail": "fail_create",
+    }.items():
+        first[KINDS[kind]] = _AT[name]
+    return first
+
+
+_BY_KIND = _first_columns()
+
+
+class WindowCounts:
+    """Counts records by window.
+
+    Args:
+        window_ns: Length of a window.
+    """
+
+    def __init__(self, window_ns: int) -> None:
+        self.window_ns = window_ns
+        self._counts: dict[int, NDArray[np.int64]] = {}
+        self.total = np.zeros(_N, np.int64)
+
+    def add(self, records: NDArray[np.void]) -> None:
+        """Count records; those of kind ``task`` are not counted."""
+        if not len(records):
+            return
+        column = count_column(records)
+        window = records["boot_ns"] // np.uint64(self.window_ns)
+        counted = column >= 0
+        if not counted.all():
+            column, window = column[counted], window[counted]
+        if not len(window):
+            return
+        first = int(window.min())
+        cells = (window - np.uint64(first)).astype(np.intp) * _N + column
+        table: NDArray[Any] = np.bincount(cells)
+        table = np.pad(table, (0, -len(table) % _N)).reshape(-1, _N)
+        for offset in np.flatnonzero(table.any(axis=1)).tolist():
+            self._counts.setdefault(first + offset, np.zeros(_N, np.int64))
+            self._counts[first + offset] += table[offset]
+        self.total += table.sum(axis=0)
+
+    def take(self, window: int) -> NDArray[np.int64]:
+        """Return the counts of one window and forget it; events that come later count anew."""
+        return self._counts.pop(window, np.zeros(_N, np.int64))
+
+    def windows(self) -> list[int]:
+        """Return the windows that hold counts, in order."""
+        return sorted(self._counts)
