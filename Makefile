@@ -1,0 +1,81 @@
+# What can be done in a clone. `make` alone prints the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # in `make check test`, and in setup's list, order matters
+.PHONY: help setup run test check bpf schemas bench clean packages
+
+PYTHON := .venv/bin/python
+OBJECT := build/taskstream.bpf.o
+BPF_C := $(filter-out bpf/task_event.h,$(wildcard bpf/*.[ch])) # what a human writes
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# To build, to run, then to test.
+PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
+	python3-bpfcc \
+	bpftool clang-format kcat stress-ng
+
+# asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.
+TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
+
+help: ## print this list
+	@sed -En 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+setup: packages $(OBJECT) .venv/installed ## install what is missing; leaves .venv/bin/taskstream
+
+run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
+	@exec .venv/bin/taskstream run $(ARGS)
+
+test: setup ## run the whole suite, kernel tests included; pytest's options in ARGS
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: setup ## ruff, mypy, clang-format, and whether generated files are current
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	clang-format --dry-run -Werror $(BPF_C)
+	$(PYTHON) -m pytest -q tests/schema/test_generated.py
+
+bpf: $(OBJECT) ## compile the CO-RE object
+
+schemas: .venv/installed ## write what is generated from schemas/task_event.toml
+	@$(PYTHON) -m taskstream.schema
+
+bench: setup ## measure the cost table of the README
+	@$(PYTHON) -m tests.bench $(ARGS)
+
+clean: ## delete what was built and cached; the environment in .venv stays
+	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find taskstream tests -name __pycache__ -prune -exec rm -r {} +
+
+packages:
+	@installed=$$(dpkg-query -W -f ' $${Package}:$${db:Status-Status} ' $(PACKAGES) 2>/dev/null || true)
+	missing=()
+	for package in $(PACKAGES); do
+		[[ $$installed == *" $$package:installed "* ]] || missing+=("$$package")
+	done
+	if ((!$${#missing[@]})); then exit; fi
+	if ((UID)); then
+		echo "make: Debian packages are missing; as root: apt-get install $${missing[*]}" >&2
+		exit 1
+	fi
+	apt-get update
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"
+
+# Debian's own Python, whatever stands first in PATH: only it can import Debian's bcc.
+.venv/installed: pyproject.toml hatch_build.py | packages
+	@[[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv --system-site-packages .venv
+	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The prefix map keeps the path of this clone out of the object, and so out of the wheel.
+$(OBJECT): $(wildcard bpf/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	if ! clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror -ffile-prefix-map=$(CURDIR)=. \
+		-I/usr/include/$(TRIPLET) -c bpf/taskstream.bpf.c -o $@.$$$$; then
+		echo "make: no BPF object; it needs Debian's clang, libbpf-dev, linux-libc-dev" >&2
+		exit 1
+	fi
+	mv $@.$$$$ $@
