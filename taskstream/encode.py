@@ -8,7 +8,7 @@ events their arguments and to slice one ``bytes`` per event.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +48,21 @@ class Messages:
         values: MessagePack.
         keys: Partitioning keys.
         stamps_ms: Event time, Unix milliseconds.
+        records: The records of each message; or of all, where every message is one event.
         events: Events in each message; None where every message is one event.
     """
 
     values: list[bytes]
     keys: list[bytes]
     stamps_ms: list[int]
+    records: list[NDArray[np.void]]
     events: list[int] | None = None
+
+    def records_from(self, at: int) -> list[NDArray[np.void]]:
+        """Return the records of the messages from ``at`` on."""
+        if self.events is None:
+            return [records[at:] for records in self.records]
+        return self.records[at:]
 
 
 # --- columns of a kind ---------------------------------------------------------------------------
@@ -240,7 +248,8 @@ class EventEncoder:
             else:
                 for row, head, tail in zip(rows.tolist(), heads, tails, strict=True):
                     values[row] = head + tail
-        return Messages(values, self._keys(batch), _stamps_ms(batch).tolist())
+        stamps_ms = _stamps_ms(batch).tolist()
+        return Messages(values, self._keys(batch), stamps_ms, [batch.records])
 
     def _slow_tails(self, group: NDArray[np.void], flags: NDArray[np.uint32]) -> list[bytes]:
         return [
@@ -321,23 +330,36 @@ def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
         )
 
 
-def encode_batch(batch: Batch, *, shard_count: int = 1, most: int = 4096) -> Messages:
-    """Encode a batch as messages of up to ``most`` events of one shard.
+def encode_batch(
+    batch: Batch, *, shard_count: int = 1, most_events: int = 4096, most_bytes: int = 900_000
+) -> Messages:
+    """Encode a batch as messages of up to ``most_events`` events of one shard.
+
+    A message that would be longer than ``most_bytes`` is halved, down to a single event.
 
     Returns:
         Messages whose key is ``HOST/SHARD``; per shard in the order of the batch.
     """
-    values, keys, stamps, events = [], [], [], []
+    messages = Messages([], [], [], [], [])
     for shard, whole in shards(batch, shard_count):
         key = f"{batch.origin.host}/{shard}".encode()
-        for start in range(0, len(whole), most):
-            records = whole.records[start : start + most]
+        parts = [
+            whole.records[start : start + most_events]
+            for start in range(0, len(whole), most_events)
+        ]
+        while parts:
+            records = parts.pop(0)
             part = Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
-            values.append(_batch_message(part))
-            keys.append(key)
-            stamps.append(int(_stamps_ms(part)[0]))
-            events.append(len(part))
-    return Messages(values, keys, stamps, events)
+            value = _batch_message(part)
+            if len(value) > most_bytes and len(part) > 1:
+                parts[:0] = [records[: len(part) // 2], records[len(part) // 2 :]]
+                continue
+            messages.values.append(value)
+            messages.keys.append(key)
+            messages.stamps_ms.append(int(_stamps_ms(part)[0]))
+            messages.records.append(records)
+            cast("list[int]", messages.events).append(len(part))
+    return messages
 
 
 def _batch_message(batch: Batch) -> bytes:

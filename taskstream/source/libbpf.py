@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from taskstream.errors import KernelError
 
-__all__ = ["BpfObject", "ProgramInfo", "possible_cpus"]
+__all__ = ["BpfObject", "ProgramInfo", "possible_cpus", "try_ring_buffer", "version"]
 
 _NAME = "libbpf.so.1"
 _INFO_BYTES = 256
+_RING_BUFFER = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
 _INFO_RUN_TIME = 192  # offsetof(struct bpf_prog_info, run_time_ns), include/uapi/linux/bpf.h
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -32,6 +33,7 @@ _TEXT = ctypes.c_char_p
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_set_print": (_POINTER, (_PRINT,)),
     "libbpf_num_possible_cpus": (_INT, ()),
+    "libbpf_version_string": (_TEXT, ()),
     "bpf_object__open_file": (_POINTER, (_TEXT, _POINTER)),
     "bpf_object__load": (_INT, (_POINTER,)),
     "bpf_object__close": (None, (_POINTER,)),
@@ -41,6 +43,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__fd": (_INT, (_POINTER,)),
     "bpf_map__set_max_entries": (_INT, (_POINTER, ctypes.c_uint32)),
     "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(ctypes.c_size_t))),
+    "bpf_map_create": (_INT, (_INT, _TEXT, *[ctypes.c_uint32] * 3, _POINTER)),
     "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_uint64)),
     "bpf_program__name": (_TEXT, (_POINTER,)),
@@ -102,6 +105,26 @@ _bpf = _Lazy()
 def possible_cpus() -> int:
     """Return the number of CPUs that per-CPU maps have a value for."""
     return int(_bpf.libbpf_num_possible_cpus())
+
+
+def version() -> str:
+    """Return the version of the shared library, as in ``v1.1``."""
+    return str(_bpf.libbpf_version_string().decode())
+
+
+def try_ring_buffer(ring_bytes: int) -> None:
+    """Create a ring buffer and let it go.
+
+    `libbpf_probe_bpf_map_type` would say the same "no" to a missing map type and to missing
+    rights.
+
+    Raises:
+        KernelError: with the kernel's reason alone.
+    """
+    descriptor = _bpf.bpf_map_create(_RING_BUFFER, b"try", 0, 0, ring_bytes, None)
+    if descriptor < 0:
+        raise KernelError(os.strerror(-descriptor))
+    os.close(descriptor)
 
 
 def enable_run_time_stats() -> int:

@@ -224,6 +224,12 @@ class LiveSource:
         )
         return counts
 
+    def open_windows(self) -> list[int]:
+        """Return the windows that hold counts, in order."""
+        slots = [self._object.lookup("windows", i, WINDOW_TOTALS) for i in range(WINDOW_SLOTS)]
+        windows = {int(window) for slot in slots for window in slot["window"]}
+        return sorted(windows - {0})
+
     def empty_window(self, window: int) -> None:
         """Make room for a later window: nobody counts in this one any more."""
         empty = np.zeros(possible_cpus(), WINDOW_TOTALS)

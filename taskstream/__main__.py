@@ -1,0 +1,5 @@
+"""``python -m taskstream``."""
+
+from taskstream.cli import main
+
+main()

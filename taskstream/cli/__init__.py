@@ -1,0 +1,72 @@
+"""The face: one module a verb. Only here are errors printed and exit codes chosen."""
+
+import os
+import sys
+
+import click
+
+from taskstream import __version__
+from taskstream.errors import TaskstreamError
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+LOSSES = 3
+
+_VERBS = {
+    "consume": "Print the events of a topic, and what is missing in it.",
+    "doctor": "Say whether the agent can run here, and what to do if not.",
+    "run": "Record this host's task events: publish them and show the rates.",
+    "schema": "Print the fields of an event.",
+}
+
+
+class _Verbs(click.Group):
+    """Imports a verb's module only when it is used: start-up time is part of the product."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        module = __import__(f"taskstream.cli.{cmd_name}", fromlist=[cmd_name])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _VERBS[name]) for name in sorted(_VERBS)])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="taskstream %(version)s")
+def taskstream() -> None:
+    """Record every task (process and thread) lifecycle event of a Linux host with eBPF.
+
+    The raw events go to Kafka, and the rates are drawn from the same events.
+    """
+
+
+def main() -> None:
+    """Run the command line, and exit.
+
+    0 done, 1 an error that a message explains, 2 wrong usage, 3 done, but with losses,
+    130 interrupted.
+    """
+    verb = next((word for word in sys.argv[1:] if word in _VERBS), "")
+    try:
+        taskstream.main(prog_name="taskstream", standalone_mode=False)
+    except TaskstreamError as error:
+        click.echo(f"taskstream {verb}: {error}".replace(" :", ":"), err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

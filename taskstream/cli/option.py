@@ -1,0 +1,35 @@
+"""Options that several verbs share, and how they become settings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from taskstream.config import secret
+from taskstream.errors import ConfigError
+
+__all__ = ["kafka_option", "kafka_settings"]
+
+kafka_option: Callable[..., Any] = click.option(
+    "--kafka",
+    "kafka",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A librdkafka setting; a VALUE ${env:NAME} or ${file:PATH} is read from there. "
+    "May be given many times.",
+)
+
+
+def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:
+    """Read ``--kafka key=value`` options.
+
+    Raises:
+        ConfigError: one has no ``=``, or names a secret that is not there.
+    """
+    settings = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--kafka {name}: expected KEY=VALUE, as in linger.ms=50")
+        settings[name.strip()] = secret(value.strip(), f"--kafka {name.strip()}")
+    return settings

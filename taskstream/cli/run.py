@@ -1,0 +1,174 @@
+"""``taskstream run``: the main job."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from taskstream import clock
+from taskstream.broker import EmbeddedBroker
+from taskstream.cli import LOSSES
+from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.config import EMBEDDED, Config, load
+from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
+from taskstream.source.live import LiveOptions, LiveSource
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker; default: an embedded one.")
+@click.option("--topic", help="Topic of the events.  [default: taskstream.events]")
+@click.option(
+    "--message",
+    type=click.Choice(["event", "batch"]),
+    help="A Kafka message per event, or per batch.  [default: event]",
+)
+@click.option(
+    "--load-mode",
+    type=click.Choice(["entry", "return"]),
+    help="`return` also watches for failed calls (and slows every system call a little).  "
+    "[default: entry]",
+)
+@click.option(
+    "--update-every",
+    "update_every_s",
+    type=click.IntRange(1, 3600),
+    metavar="SECONDS",
+    help="Length of an interval of the rates.  [default: 5]",
+)
+@click.option(
+    "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
+)
+@click.option(
+    "--drain-timeout",
+    "drain_timeout_s",
+    type=click.IntRange(0, 3600),
+    metavar="SECONDS",
+    help="How long the end may wait for the broker.  [default: 10]",
+)
+@click.option("--host", help="Name of this host in the events.  [default: the node name]")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+)
+@kafka_option
+@click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")
+def run(
+    config_file: Path | None,
+    duration: float | None,
+    kafka: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Record this host's task events: publish them to Kafka and show the rates.
+
+    Needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE. Stops on Ctrl-C, SIGTERM or
+    after --duration, with one line whose numbers add up; exits with 3 if events were lost.
+    """
+    settings = load(config_file)
+    settings |= {name: value for name, value in options.items() if value is not None}
+    settings["kafka"] = {**settings.get("kafka", {}), **kafka_settings(kafka)}
+    config = Config(**settings)
+    with _stop_signals() as stopped:
+        sys.exit(_run(config, duration, as_json, stopped))
+
+
+class _Stop:
+    """Set by a signal."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Take SIGINT and SIGTERM as the wish to stop in good order."""
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kafka_options(config: Config) -> KafkaOptions:
+    return KafkaOptions(
+        bootstrap=config.bootstrap,
+        topic=config.topic,
+        message=config.message,
+        shard_count=config.shard_count,
+        queue_wait_ms=config.queue_wait_ms,
+        settings=config.kafka,
+    )
+
+
+def _live_options(config: Config) -> LiveOptions:
+    return LiveOptions(
+        load_mode=config.load_mode,
+        window_ns=config.update_every_s * 10**9,
+        ring_bytes=config.ring_bytes,
+        args_ring_bytes=config.args_ring_bytes,
+        args_max=config.args_max,
+    )
+
+
+def _screen(config: Config, as_json: bool) -> Screen:
+    if as_json:
+        return JsonLines()
+    if sys.stdout.isatty():
+        head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
+        return LiveTable(head, clock.boot_ns)
+    return PlainLines()
+
+
+def _say(text: str) -> None:
+    click.echo(f"taskstream run: {text}", err=True)
+
+
+def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> int:
+    with ExitStack() as stack:
+        if config.bootstrap == EMBEDDED:
+            broker = stack.enter_context(EmbeddedBroker())
+            config = replace(config, bootstrap=broker.address)
+        sink = KafkaSink(_kafka_options(config))
+        source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
+        _say(f"publishing to {config.bootstrap}, topic {config.topic}")
+        _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+        screen = _screen(config, as_json)
+        stack.callback(screen.close)
+        end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
+        pipeline = Pipeline(
+            source,
+            sink,
+            Rhythm(
+                window_ns=config.update_every_s * 10**9,
+                flush_ms=config.flush_ms,
+                drain_timeout_s=config.drain_timeout_s,
+            ),
+            failures_watched=config.load_mode == "return",
+            on_interval=screen.interval,
+        )
+        totals = pipeline.run(
+            lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns),
+            lambda: screen.progress(pipeline.totals, sink.in_queue()),
+        )
+        screen.close()
+        for reason, events in sink.errors.most_common(5):
+            _say(f"{events:,} events: {reason}")
+        _say(totals.line())
+        return 0 if totals.complete else LOSSES

@@ -1,0 +1,329 @@
+"""What each check of the doctor means: from texts and numbers to findings.
+
+Pure: no I/O. A trial decides, a kernel's configuration only explains: a kernel may have an
+option and refuse its use, so nothing is called usable that was not used.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+__all__ = [
+    "TRACING",
+    "Finding",
+    "State",
+    "hook_repair",
+    "judge_all",
+    "judge_broker",
+    "judge_broker_faults",
+    "judge_btf",
+    "judge_capabilities",
+    "judge_cgroups",
+    "judge_config",
+    "judge_cpus",
+    "judge_hook",
+    "judge_kernel",
+    "judge_lockdown",
+    "judge_tracing",
+    "refusal",
+    "visible_mounts",
+]
+
+State = Literal["ok", "warn", "fail", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: What was looked at.
+        state: ``ok``; ``warn``: something cannot be used; ``fail``: the agent cannot run;
+            ``unknown``: it could not be seen, which is not a no.
+        found: What is there, in one line.
+        repair: What to do about it; None if there is nothing to do.
+    """
+
+    check: str
+    state: State
+    found: str
+    repair: str | None = None
+
+
+_FLAGS: dict[str, tuple[State, str]] = {
+    "CONFIG_KPROBES": ("warn", "co-re tracing `probe` cannot be used, `tracepoint` can"),
+    "CONFIG_BPF": ("fail", "there is no BPF"),
+    "CONFIG_BPF_SYSCALL": ("fail", "no program can load BPF"),
+    "CONFIG_BPF_JIT": ("warn", "probes are slow, co-re tracing `trampoline` cannot be used"),
+    "CONFIG_DEBUG_INFO_BTF": ("warn", "the CO-RE object cannot be relocated"),
+    "CONFIG_TRACEPOINTS": ("fail", "there is nothing to attach to"),
+    "CONFIG_EVENT_TRACING": ("warn", "load mode `return` cannot be used"),
+    "CONFIG_FTRACE_SYSCALLS": ("warn", "load mode `return` cannot be used"),
+}
+
+_CAPABILITIES = {  # include/uapi/linux/capability.h
+    "CAP_BPF": 39,
+    "CAP_PERFMON": 38,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_DAC_READ_SEARCH": 2,
+}
+_WHOLE_UID_RANGE = ["0", "0", "4294967295"]
+_AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON"
+
+TRACING = {"/sys/kernel/tracing": "tracefs", "/sys/kernel/debug": "debugfs"}
+_STANDS_IN = {"free": "; stands in for release_task, and runs an RCU grace period after it"}
+
+_BROKER_REPAIRS = {
+    "resolve": "correct the host name in --bootstrap, or this machine's name service",
+    "refused": "start the broker, or correct HOST:PORT in --bootstrap",
+    "ssl|security.protocol": "make security.protocol and ssl.* agree with the broker's listener",
+    "sasl|authenticat": "make sasl.* agree with what the broker expects",
+    "": "see that HOST:PORT is a Kafka listener and that no firewall is in between",
+}
+
+
+def judge_kernel(system: str, release: str, machine: str) -> Finding:
+    """Judge what uname says."""
+    found = f"{system} {release} on {machine}"
+    if system != "Linux":
+        return Finding("kernel", "fail", found, "run the agent on Linux")
+    if machine not in ("x86_64", "aarch64"):
+        return Finding("kernel", "warn", found, "take x86_64 or aarch64: others are not tested")
+    return Finding("kernel", "ok", found)
+
+
+def judge_config(text: str | None, source: str) -> Iterator[Finding]:
+    """Judge the kernel's build options, one finding for each.
+
+    Args:
+        text: The configuration; None if there is no file to read.
+        source: The file, or where one was looked for.
+    """
+    if text is None or "CONFIG_" not in text:
+        why = f"no kernel configuration in {source}" if text is None else f"{source} has none"
+        for flag in _FLAGS:
+            yield Finding(flag, "unknown", why, "none needed if the hooks below attach")
+        return
+    values = dict(
+        line.split("=", 1) for line in text.splitlines() if re.match(r"CONFIG_\w+=", line)
+    )
+    for flag, (state, consequence) in _FLAGS.items():
+        value = values.get(flag, "n")
+        if value in ("y", "m"):
+            yield Finding(flag, "ok", f"{value} in {source}")
+        else:
+            found = f"not set in {source}: {consequence}"
+            yield Finding(flag, state, found, f"for that, run a kernel built with {flag}=y")
+
+
+def judge_lockdown(text: str | None, mounted: Mapping[str, str]) -> Finding:
+    """Judge the kernel's lockdown: confidentiality forbids BPF to read kernel memory."""
+    if text is None and "securityfs" not in mounted.values():
+        repair = "mount -t securityfs none /sys/kernel/security, to see it"
+        return Finding("lockdown", "unknown", "securityfs is not mounted", repair)
+    if text is None:
+        return Finding("lockdown", "ok", "not in this kernel, or not to be seen")
+    chosen = re.search(r"\[(\w+)\]", text)
+    level = chosen[1] if chosen else text.strip()
+    if level == "confidentiality":
+        found = f"{level}: probes may not read kernel memory"
+        return Finding("lockdown", "fail", found, "boot without lockdown=confidentiality")
+    if level not in ("none", "integrity"):
+        return Finding("lockdown", "unknown", f"a level that is not known here: {level}")
+    return Finding("lockdown", "ok", level)
+
+
+def visible_mounts(text: str) -> dict[str, str]:
+    """Return type of file system by mount point: of several at one point, the last covers.
+
+    Args:
+        text: As in /proc/self/mounts.
+    """
+    return {point: kind for _, point, kind, *_ in map(str.split, text.splitlines())}
+
+
+def judge_tracing(mounted: Mapping[str, str], readable: Iterable[str]) -> Finding:
+    """Judge where tracefs is; only the system call tracepoints need it.
+
+    Args:
+        mounted: As `visible_mounts` returns.
+        readable: Mount points whose events this process can read.
+    """
+    usable = [point for point, kind in TRACING.items() if mounted.get(point) == kind]
+    without = "load mode `return` cannot be used"
+    if not usable:
+        elsewhere = [p for p, kind in mounted.items() if kind == "tracefs"]
+        found = f"only at {elsewhere[0]}" if elsewhere else "not mounted"
+        repair = "mount -t tracefs none /sys/kernel/tracing"
+        return Finding("tracefs", "warn", f"{found}: {without}", repair)
+    place = " and ".join(f"{TRACING[point]} at {point}" for point in usable)
+    if not set(usable) & set(readable):
+        repair = "run as root, or grant CAP_DAC_READ_SEARCH too"
+        return Finding("tracefs", "warn", f"{place} may not be read: {without}", repair)
+    return Finding("tracefs", "ok", place)
+
+
+def judge_capabilities(status: str, uid_map: str) -> Finding:
+    """Judge what this process may do.
+
+    Args:
+        status: As in /proc/self/status.
+        uid_map: As in /proc/self/uid_map.
+    """
+    line = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    if not line:
+        return Finding("capabilities", "unknown", "/proc/self/status does not tell")
+    held = [name for name, bit in _CAPABILITIES.items() if int(line[1], 16) >> bit & 1]
+    missing = [name for name in _CAPABILITIES if name not in held]
+    found = " ".join(held) or "none of those that matter"
+    if held and missing:
+        found += f" (not {' '.join(missing)})"
+    if "CAP_SYS_ADMIN" not in held and not {"CAP_BPF", "CAP_PERFMON"} <= set(held):
+        return Finding("capabilities", "fail", found, _AS_ROOT)
+    if uid_map.split() not in ([], _WHOLE_UID_RANGE):
+        found += ", but in a user namespace, where they do not count for BPF"
+        repair = "run outside of it (containers: without user namespace remapping)"
+        return Finding("capabilities", "fail", found, repair)
+    return Finding("capabilities", "ok", found)
+
+
+def judge_cgroups(mounted: Mapping[str, str]) -> Finding:
+    """Judge the layout of control groups; events carry ids of the v2 hierarchy."""
+    v1 = [point for point, kind in mounted.items() if kind == "cgroup"]
+    v2 = [point for point, kind in mounted.items() if kind == "cgroup2"]
+    if v2:
+        also = f", and {len(v1)} hierarchies of v1, which events do not tell" if v1 else ""
+        return Finding("cgroup", "ok", f"v2 at {v2[0]}{also}")
+    if v1:
+        repair = "boot with systemd.unified_cgroup_hierarchy=1"
+        found = "v1 alone: every event has the root's cgroup"
+        return Finding("cgroup", "warn", found, repair)
+    repair = "mount -t cgroup2 none /sys/fs/cgroup"
+    return Finding("cgroup", "warn", "not mounted: cgroups have no names", repair)
+
+
+def judge_cpus(possible: str | None, online: str | None) -> Finding:
+    """Judge lists of CPUs as in /sys/devices/system/cpu; per-CPU counters are of all possible."""
+    if possible is None or online is None:
+        return Finding("CPUs", "unknown", "/sys/devices/system/cpu does not tell")
+    counts = []
+    for text in (possible, online):
+        spans = [span.split("-") for span in text.strip().split(",")]
+        counts.append(sum(int(span[-1]) - int(span[0]) + 1 for span in spans))
+    return Finding("CPUs", "ok", f"{counts[0]} possible, {counts[1]} online")
+
+
+def judge_btf(size: int | None) -> Finding:
+    """Judge the size of the kernel's own BTF; None if the file is not there."""
+    if size:
+        return Finding("BTF", "ok", f"{size / 1e6:.1f} MB in /sys/kernel/btf/vmlinux")
+    found = "/sys/kernel/btf/vmlinux is " + ("missing" if size is None else "empty")
+    repair = "run a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    return Finding("BTF", "fail", f"{found}: the CO-RE object cannot be relocated", repair)
+
+
+def refusal(message: str) -> str:
+    """Cut the kernel's reason out of the message of a load or an attachment that it refused."""
+    head, *log = message.splitlines()
+    named = re.search(r"(?:cannot be attached|refused the BPF object): (.*?)(?: \(|$)", head)
+    reason = named[1] if named else head.split(": ")[0]
+    for line, following in pairwise(log):
+        if following.startswith("processed ") or "failed to prepare load" in following:
+            return f"{reason}: {line.strip().removeprefix('libbpf: ')}"
+    return reason
+
+
+def hook_repair(section: str, reason: str, so_far: Mapping[str, Finding]) -> str:
+    """Say what to do about a program that was refused: the first fault that explains it."""
+    causes = ["capabilities", "CONFIG_BPF_SYSCALL", "CONFIG_TRACEPOINTS", "lockdown", "BTF"]
+    if section.startswith("tp/"):
+        causes += ["tracefs", "CONFIG_EVENT_TRACING", "CONFIG_FTRACE_SYSCALLS"]
+    for cause in causes:
+        finding = so_far.get(cause)
+        if finding and finding.state in ("fail", "warn") and finding.repair:
+            return finding.repair
+    if "not permitted" in reason or "denied" in reason:
+        return "look for what forbids bpf(): a container's seccomp profile, a security module"
+    return "this kernel is new to the agent: report the output of `taskstream doctor --json`"
+
+
+def _join(sections: Sequence[str]) -> str:
+    """Write places without repeating the directory that they share with the first."""
+    directory = sections[0].rpartition("/")[0]
+    return " ".join([sections[0], *(s.removeprefix(f"{directory}/") for s in sections[1:])])
+
+
+def judge_hook(
+    kind: str, refused: Mapping[str, str | None], so_far: Mapping[str, Finding]
+) -> Finding:
+    """Judge one hook.
+
+    Args:
+        kind: Of event.
+        refused: By section of each program: the kernel's reason, or None if it attached.
+        so_far: Findings by check, to explain a refusal.
+    """
+    reasons: dict[str, list[str]] = {}
+    for section, reason in refused.items():
+        if reason is not None:
+            reasons.setdefault(reason, []).append(section)
+    if not reasons:
+        found = f"attaches at {_join(list(refused))}{_STANDS_IN.get(kind, '')}"
+        return Finding(f"hook {kind}", "ok", found)
+    found = "; ".join(f"{_join(places)}: {reason}" for reason, places in reasons.items())
+    reason, places = next(iter(reasons.items()))
+    repair = hook_repair(places[0], reason, so_far)
+    if kind == "fail":
+        return Finding("hook fail", "warn", f"load mode `return` cannot be used: {found}", repair)
+    return Finding(f"hook {kind}", "fail", found, repair)
+
+
+def judge_broker(
+    cluster: str | None, brokers: Sequence[str], topic: str, partitions: int | None
+) -> Iterator[Finding]:
+    """Judge what a broker answered.
+
+    Args:
+        cluster: Its name, if the broker knows one.
+        brokers: The addresses under which producers will look for them.
+        topic: The topic to publish to.
+        partitions: Of the topic; None if it is not among those that are told.
+    """
+    many = "broker" if len(brokers) == 1 else "brokers"
+    found = f"cluster {cluster or 'without a name'}, {len(brokers)} {many}: {' '.join(brokers)}"
+    yield Finding("broker", "ok", found)
+    if partitions is not None:
+        yield Finding("topic", "ok", f"{topic}, partitions: {partitions}")
+        return
+    repair = f"create {topic}, or let the broker create it (auto.create.topics.enable)"
+    yield Finding("topic", "warn", f"{topic} does not exist, or may not be seen", repair)
+
+
+def judge_broker_faults(said: Sequence[str], timeout_s: float) -> Finding:
+    """Judge what librdkafka said while no broker answered."""
+    texts = [re.sub(r"/bootstrap|\s*\(after \d+ms in state \w+\)", "", text) for text in said]
+    faults = [text for text in dict.fromkeys(texts) if "brokers are down" not in text]
+    found = "; ".join(
+        ["no broker answers", *faults[:3]] if faults else [f"no answer within {timeout_s:g} s"]
+    )
+    repair = next(r for p, r in _BROKER_REPAIRS.items() if re.search(p, found, re.IGNORECASE))
+    return Finding("broker", "fail", found, repair)
+
+
+def judge_all(findings: Sequence[Finding]) -> Finding:
+    """Say whether the agent can run, and how."""
+    failed = [finding.check for finding in findings if finding.state == "fail"]
+    if failed:
+        repair = "repair these first"
+        return Finding("agent", "fail", f"cannot run: {', '.join(failed)}", repair)
+    hooks = {f.check: f.state for f in findings if f.check.startswith("hook ")}
+    failing = hooks.pop("hook fail", "unknown")
+    if set(hooks.values()) != {"ok"}:
+        return Finding("agent", "unknown", "not every hook was tried", "see the lines above")
+    if failing == "ok":
+        return Finding("agent", "ok", "can run: tracepoint, load mode `entry` or `return`")
+    found = "can run: tracepoint, load mode `entry`; failed calls are not seen"
+    return Finding("agent", "warn", found, "see hook fail")

@@ -1,0 +1,270 @@
+"""The loop: a source's batches to the sink and the counts, intervals to whoever shows them.
+
+Joint. One thread: it sleeps on the source's descriptor, reads, hands on, and never waits for
+a broker. An interval is closed a moment after its window of time is over; its counts are the
+kernel's, so they are right even when the ring overflowed.
+"""
+
+import select
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream import clock
+from taskstream.batch import Batch, Origin
+from taskstream.pacing import Pacing
+from taskstream.rates import Interval, WindowCounts
+from taskstream.record import COUNTS
+from taskstream.report import CpuReport, Report
+from taskstream.stats import Account, RunTotals
+
+__all__ = ["Pipeline", "Rhythm", "Sink", "Source"]
+
+SETTLE_NS = 100_000_000
+"""How long after its end a window is read: a probe may have been interrupted in between."""
+
+REREAD_WINDOWS = 3
+"""How many windows are read again, for what was counted later still."""
+
+LAST_NS = 1_000_000_000
+"""How long the end waits for a probe that was running when it was detached."""
+
+LONG_GAP_WINDOWS = 64
+"""After a longer sleep of the whole host, windows in which nothing happened are left out."""
+
+
+class Source(Protocol):
+    """What the pipeline needs of a live source."""
+
+    origin: Origin
+    attached_ns: int
+    clock_step_ns: int
+
+    def fileno(self) -> int: ...
+    def snapshot(self) -> Batch: ...
+    def read(self) -> Batch: ...
+    def totals(self) -> NDArray[np.void]: ...
+    def window(self, window: int) -> NDArray[np.uint64]: ...
+    def open_windows(self) -> list[int]: ...
+    def empty_window(self, window: int) -> None: ...
+    def missed(self) -> dict[str, int]: ...
+    def detach(self) -> None: ...
+
+
+class Sink(Protocol):
+    """What the pipeline needs of a publisher."""
+
+    account: Account
+
+    def write(self, batch: Batch) -> None: ...
+    def report(self, report: Report) -> None: ...
+    def tick(self) -> None: ...
+    def dropped(self, cpu: int) -> tuple[int, ...]: ...
+    def in_queue(self) -> int: ...
+    def drain(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """When things happen.
+
+    Attributes:
+        window_ns: Length of an interval.
+        flush_ms: Longest sleep while events come.
+        idle_ms: Longest sleep while none come.
+        drain_timeout_s: How long the end may wait for acknowledgements.
+    """
+
+    window_ns: int
+    flush_ms: int = 20
+    idle_ms: int = 100
+    drain_timeout_s: float = 10
+
+
+class Pipeline:
+    """One run, from the first event to the closing line.
+
+    Args:
+        source: Yields batches and counters.
+        sink: Publishes them.
+        rhythm: When to do what.
+        failures_watched: Whether the source sees failed calls.
+        on_interval: Called with each closed interval.
+        now_ns: CLOCK_BOOTTIME.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        rhythm: Rhythm,
+        *,
+        failures_watched: bool,
+        on_interval: Callable[[Interval], None],
+        now_ns: Callable[[], int] = clock.boot_ns,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._rhythm = rhythm
+        self._failures_watched = failures_watched
+        self._on_interval = on_interval
+        self._now_ns = now_ns
+        self._received = WindowCounts(rhythm.window_ns)
+        self._begin_ns = source.attached_ns
+        self._window = source.origin.run_ns // rhythm.window_ns
+        self._settling: dict[int, NDArray[np.int64]] = {}
+        self._before_begin: list[int] = []
+        self._unplaced = np.zeros(len(COUNTS), np.int64)
+        self._missed: dict[str, int] = {}
+        self._running = 0
+        self._wall_offset_ns = 0
+
+    def run(self, stop: Callable[[], bool], watch: Callable[[], None] | None = None) -> RunTotals:
+        """Run until ``stop`` says so, then drain.
+
+        Args:
+            stop: Asked after every look.
+            watch: Called after every look, to show progress.
+        """
+        snapshot = self._source.snapshot()
+        self._running = len(snapshot)
+        self._sink.write(snapshot)
+        pacing = Pacing(self._rhythm.flush_ms, self._rhythm.idle_ms)
+        poll = select.epoll()
+        poll.register(self._source.fileno(), select.EPOLLIN)
+        sleep_ms = self._rhythm.flush_ms
+        with poll:
+            while not stop():
+                poll.poll(sleep_ms / 1000)
+                sleep_ms = pacing.next_ms(self._turn())
+                if watch is not None:
+                    watch()
+        return self._finish()
+
+    def _turn(self) -> int:
+        """Read once, hand on, close what is over; return the events read."""
+        batch = self._source.read()
+        if len(batch):
+            self._received.add(batch.records)
+            self._sink.write(batch)
+        else:
+            self._sink.tick()
+        self._wall_offset_ns = batch.wall_offset_ns
+        settled = (self._now_ns() - SETTLE_NS) // self._rhythm.window_ns
+        if self._window < settled:
+            self._close_until(settled)
+        return len(batch)
+
+    # --- intervals ---
+
+    def _close_until(self, end: int) -> None:
+        """Close the windows before ``end``, and publish what is known now."""
+        windows: Iterable[int] = range(self._window, end)
+        if end - self._window > LONG_GAP_WINDOWS:
+            filled = {*self._source.open_windows(), *self._received.windows(), end - 1}
+            windows = sorted(w for w in filled if self._window <= w < end)
+        for window in windows:
+            until_ns = (window + 1) * self._rhythm.window_ns
+            if until_ns > self._begin_ns:
+                self._close(window, until_ns, final=False)
+            else:
+                self._before_begin.append(window)
+            self._window = window + 1
+
+    def _close(self, window: int, end_ns: int, *, final: bool) -> None:
+        interval = self._interval([*self._before_begin, window], end_ns)
+        self._before_begin = []
+        self._on_interval(interval)
+        self._sink.report(self._report(interval, final=final))
+
+    def _interval(self, windows: Sequence[int], end_ns: int) -> Interval:
+        counts = self._late()
+        for window in windows:
+            self._settling[window] = self._source.window(window).astype(np.int64)
+            counts += self._settling[window]
+        received = np.zeros(len(COUNTS), np.int64)
+        for window in self._received.windows():
+            if window <= windows[-1]:
+                received += self._received.take(window)
+        missed = self._source.missed()
+        interval = Interval(
+            start_ns=min(self._begin_ns, end_ns),
+            end_ns=end_ns,
+            wall_ns=end_ns + self._wall_offset_ns,
+            counts=tuple(counts.tolist()),
+            received=tuple(received.tolist()),
+            missed={k: v - self._missed.get(k, 0) for k, v in missed.items() if v},
+            failures_watched=self._failures_watched,
+        )
+        self._begin_ns, self._missed = end_ns, missed
+        return interval
+
+    def _late(self) -> NDArray[np.int64]:
+        """Return what was counted since in windows that are closed, and let go of the oldest."""
+        late = self._source.totals()["unplaced"].sum(axis=0).astype(np.int64) - self._unplaced
+        self._unplaced = self._unplaced + late
+        for window, before in list(self._settling.items()):
+            again = self._source.window(window).astype(np.int64)
+            late += again - before
+            self._settling[window] = again
+            if window < self._window - REREAD_WINDOWS:
+                del self._settling[window]
+                self._source.empty_window(window)
+        return late
+
+    def _report(self, interval: Interval, *, final: bool) -> Report:
+        totals = self._source.totals()
+        step_ns, self._source.clock_step_ns = self._source.clock_step_ns, 0
+        cpus = tuple(
+            CpuReport(
+                cpu,
+                int(row["seq"]),
+                tuple(row["count"].tolist()),
+                tuple(row["lost"].tolist()),
+                self._sink.dropped(cpu),
+                int(row["args_lost"]),
+            )
+            for cpu, row in enumerate(totals)
+        )
+        return Report(
+            self._source.origin,
+            self._now_ns(),
+            self._wall_offset_ns,
+            cpus,
+            {name: runs for name, runs in self._missed.items() if runs},
+            interval,
+            step_ns,
+            final,
+        )
+
+    # --- the end ---
+
+    def _finish(self) -> RunTotals:
+        """Stop new events, read the last ones, close the last interval, wait for the broker."""
+        self._source.detach()
+        end_ns = self._now_ns()
+        while self._turn() or (self._unread() and self._now_ns() < end_ns + LAST_NS):
+            continue
+        last = end_ns // self._rhythm.window_ns
+        self._close_until(last)
+        self._close(last, end_ns, final=True)
+        self._sink.drain(self._rhythm.drain_timeout_s)
+        return self.totals()
+
+    def _unread(self) -> bool:
+        """Tell whether a probe is still writing an event that it counted."""
+        totals = self._source.totals()
+        return int(totals["count"].sum() - totals["lost"].sum()) > self._received.total.sum()
+
+    def totals(self) -> RunTotals:
+        """Return the books as they stand."""
+        return RunTotals(
+            int(self._source.totals()["count"].sum()),
+            int(self._received.total.sum()),
+            self._running,
+            sum(self._source.missed().values()),
+            self._sink.account,
+        )

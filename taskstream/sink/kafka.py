@@ -1,0 +1,306 @@
+"""A Kafka topic as a sink: batches in, acknowledged messages out, every event accounted for.
+
+Rim: touches a broker through confluent-kafka, and never blocks its caller. What librdkafka's
+bounded queue has no room for waits here, in order, for a bounded time; after that it is
+dropped and counted. Shapes and keys of the messages: ``taskstream.encode``.
+"""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from numpy.typing import NDArray
+
+from taskstream.batch import Batch, Origin
+from taskstream.columns import pack
+from taskstream.encode import EventEncoder, Messages, encode_batch
+from taskstream.errors import BrokerError, ConfigError
+from taskstream.rates import count_column
+from taskstream.record import COUNTS
+from taskstream.report import Report
+from taskstream.stats import Account
+
+__all__ = ["DEFAULTS", "KafkaOptions", "KafkaSink"]
+
+_POLL_EVERY = 1000
+_LOG = logging.getLogger("taskstream.kafka")
+
+DEFAULTS: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "batch.size": 1_000_000,
+    "batch.num.messages": 10_000,
+    "message.max.bytes": 1_000_000,
+    "queue.buffering.max.messages": 0,
+    "queue.buffering.max.kbytes": 65_536,
+    "delivery.timeout.ms": 120_000,
+    "reconnect.backoff.max.ms": 5_000,
+    "partitioner": "murmur2_random",
+    "enable.metrics.push": False,
+}
+"""librdkafka settings unless the user says otherwise."""
+
+_GONE = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaOptions:
+    """Where and how to publish.
+
+    Attributes:
+        bootstrap: Broker addresses.
+        topic: The topic of events and reports.
+        message: ``event`` (a message per event) or ``batch``.
+        shard_count: Of ``batch`` messages: how many keys a host has.
+        queue_wait_ms: How long what finds no room may wait before it is dropped.
+        answer_ms: How long the broker may take to answer at the start.
+        settings: librdkafka settings of the user, over `DEFAULTS`.
+    """
+
+    bootstrap: str
+    topic: str = "taskstream.events"
+    message: str = "event"
+    shard_count: int = 1
+    queue_wait_ms: int = 1000
+    answer_ms: int = 10_000
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Messages that are not in librdkafka's queue yet, from ``at`` on."""
+
+    messages: Messages
+    at: int
+    since_ns: int
+
+
+class KafkaSink:
+    """Publishes batches and reports.
+
+    Raises:
+        ConfigError: a librdkafka setting is unknown or has a wrong value.
+        BrokerError: no broker answers, or the topic cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: KafkaOptions,
+        *,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.options = options
+        self.account = Account()
+        self.errors: Counter[str] = Counter()
+        self.reports_delivered = 0
+        self._now_ns = now_ns
+        self._encoders: dict[Origin, EventEncoder] = {}
+        self._waiting: deque[_Waiting] = deque()
+        self._dropped: dict[int, NDArray[np.int64]] = {}
+        self._fatal: str | None = None
+        self._again: list[tuple[int, Message]] = []
+        self.rebuilds = 0
+        self._producer = self._make_producer()
+        _check_topic(self._producer, options)
+
+    def _make_producer(self) -> Producer:
+        self._config = {
+            **DEFAULTS,
+            "client.id": "taskstream",
+            "bootstrap.servers": self.options.bootstrap,
+            **self.options.settings,
+            "on_delivery": partial(self._on_delivery, 1),
+            "error_cb": self._on_error,
+            "logger": _LOG,
+        }
+        try:
+            return Producer(self._config)
+        except KafkaException as error:
+            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+
+    # --- giving ---
+
+    def write(self, batch: Batch) -> None:
+        """Publish a batch; returns at once."""
+        if not len(batch):
+            return
+        self.account.received += len(batch)
+        if self.options.message == "event":
+            messages = self._encoder(batch.origin).encode(batch)
+        else:
+            messages = encode_batch(
+                batch,
+                shard_count=self.options.shard_count,
+                most_bytes=int(self._config["message.max.bytes"]) - 1024,
+            )
+        self._waiting.append(_Waiting(messages, 0, self._now_ns()))
+        self.tick()
+
+    def _encoder(self, origin: Origin) -> EventEncoder:
+        if origin not in self._encoders:
+            self._encoders[origin] = EventEncoder(origin)
+        return self._encoders[origin]
+
+    def report(self, report: Report) -> None:
+        """Publish a report; on a full queue it is lost, and the next one says the same and more."""
+        stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
+        key = report.origin.host.encode()
+        try:
+            self._producer.produce(
+                self.options.topic,
+                pack(report.to_map()),
+                key,
+                -1,
+                self._on_report_delivery,
+                None,
+                stamp_ms,
+            )
+        except BufferError:
+            self.errors["report dropped: queue full"] += 1
+        except KafkaException as error:
+            self._on_error(error.args[0])
+
+    def tick(self) -> None:
+        """Serve delivery reports, move what waits into the queue, drop what waited too long."""
+        self._producer.poll(0)
+        if self._fatal is not None:
+            self._rebuild()
+        while self._waiting:
+            head = self._waiting[0]
+            head.at = self._produce(head.messages, head.at)
+            if head.at < len(head.messages.values):
+                break
+            self._waiting.popleft()
+        limit_ns = self._now_ns() - self.options.queue_wait_ms * 1_000_000
+        while self._waiting and self._waiting[0].since_ns <= limit_ns:
+            self._drop(self._waiting.popleft())
+
+    def _produce(self, messages: Messages, at: int) -> int:
+        """Queue messages from ``at`` on; return the first for which there was no room."""
+        topic, produce, poll = self.options.topic, self._producer.produce, self._producer.poll
+        callbacks: list[Any] | None = None
+        if messages.events is not None:
+            callbacks = [partial(self._on_delivery, events) for events in messages.events]
+        values, keys, stamps_ms = messages.values, messages.keys, messages.stamps_ms
+        try:
+            while at < len(values):
+                stop = min(at + _POLL_EVERY, len(values))
+                for index in range(at, stop):
+                    produce(
+                        topic,
+                        values[index],
+                        keys[index],
+                        -1,
+                        callbacks[index] if callbacks else None,
+                        None,
+                        stamps_ms[index],
+                    )
+                    at += 1
+                poll(0)
+        except BufferError:
+            return at
+        except KafkaException as error:
+            self._on_error(error.args[0])
+        return at
+
+    def _drop(self, waiting: _Waiting) -> None:
+        for records in waiting.messages.records_from(waiting.at):
+            self.account.dropped += len(records)
+            column = count_column(records)
+            for cpu in np.unique(records["cpu"]).tolist():
+                counted = column[(records["cpu"] == cpu) & (column >= 0)]
+                table = self._dropped.setdefault(cpu, np.zeros(len(COUNTS), np.int64))
+                table += np.bincount(counted, minlength=len(COUNTS))
+
+    def dropped(self, cpu: int) -> tuple[int, ...]:
+        """Return the events of one CPU that were dropped here, by `COUNTS`."""
+        counts = self._dropped.get(cpu, np.zeros(len(COUNTS), np.int64))
+        return tuple(counts.tolist())
+
+    # --- what comes back ---
+
+    def _on_delivery(self, events: int, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.account.delivered += events
+        elif self._fatal is not None and error.code() in _GONE:
+            self._again.append((events, message))
+        else:
+            self.account.rejected += events
+            self.errors[error.str()] += events
+
+    def _on_report_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.reports_delivered += 1
+        else:
+            self.errors[f"report: {error.str()}"] += 1
+
+    def _on_error(self, error: KafkaError) -> None:
+        _LOG.warning("%s", error.str())
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self._fatal = error.str()
+
+    def _rebuild(self) -> None:
+        """After a fatal error: a new producer, and again what the old one did not get through."""
+        self._producer.purge()
+        self._producer.flush(5)
+        _LOG.error("producer rebuilt after a fatal error: %s", self._fatal)
+        again, self._again = self._again, []
+        self._producer = Producer(self._config)
+        self._fatal = None
+        self.rebuilds += 1
+        for events, message in again:
+            on_delivery = partial(self._on_delivery, events)
+            stamp_ms = message.timestamp()[1]
+            self._producer.produce(
+                self.options.topic, message.value(), message.key(), -1, on_delivery, None, stamp_ms
+            )
+
+    # --- the end ---
+
+    def in_queue(self) -> int:
+        """Return messages that are queued, sent and unacknowledged, or waiting for room."""
+        waiting = sum(len(w.messages.values) - w.at for w in self._waiting)
+        return len(self._producer) + waiting
+
+    def drain(self, seconds: float) -> None:
+        """Wait until everything is acknowledged, for at most ``seconds``."""
+        end_ns = self._now_ns() + int(seconds * 1e9)
+        while self.in_queue() and self._now_ns() < end_ns:
+            self.tick()
+            self._producer.flush(min(0.1, max(0.0, (end_ns - self._now_ns()) / 1e9)))
+        while self._waiting:
+            self._drop(self._waiting.popleft())
+
+
+def _check_topic(producer: Producer, options: KafkaOptions) -> None:
+    """Ask for the topic, so that a wrong address or right is known before anything starts."""
+    try:
+        found = producer.list_topics(options.topic, timeout=options.answer_ms / 1000)
+    except KafkaException as error:
+        raise BrokerError(
+            f"broker {options.bootstrap} does not answer ({error.args[0].str()}): "
+            "check the address and that the broker runs; `taskstream doctor --bootstrap` tells more"
+        ) from None
+    trouble = found.topics[options.topic].error
+    if trouble is None or trouble.code() in (
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,
+    ):
+        return
+    if trouble.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        raise BrokerError(
+            f"topic {options.topic} does not exist on {options.bootstrap}, and the broker makes "
+            "none by itself: create it, or name another with --topic"
+        )
+    raise BrokerError(
+        f"topic {options.topic} cannot be used on {options.bootstrap}: {trouble.str()}: "
+        "ask for the right to write to it, or name another with --topic"
+    )

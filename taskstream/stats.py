@@ -1,0 +1,82 @@
+"""The books: every event has exactly one fate at every hop, and the sums say so.
+
+A noun: no I/O, no clock. The law at each hop is received = delivered + rejected + dropped +
+in flight; on the way from the kernel it is happened = received + lost + missed, where
+``missed`` is known by program only.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Account", "RunTotals"]
+
+
+@dataclass(slots=True)
+class Account:
+    """Fates of the events that a sink was given.
+
+    Attributes:
+        received: Given to the sink.
+        delivered: Acknowledged by whom they were for.
+        rejected: Refused by whom they were for, or not acknowledged in time.
+        dropped: Given up here, for want of room.
+    """
+
+    received: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Events whose fate is open."""
+        return self.received - self.delivered - self.rejected - self.dropped
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What a finished run amounts to.
+
+    Attributes:
+        counted: Events that the kernel side counted.
+        read: Of those, events that came through the ring.
+        running: Tasks of the snapshot, published beside the events.
+        missed: Program runs that the kernel skipped; events that nobody counted.
+        account: What became of the events that were read, and of the snapshot.
+    """
+
+    counted: int
+    read: int
+    running: int
+    missed: int
+    account: Account
+
+    @property
+    def lost(self) -> int:
+        """Events for which the ring had no room."""
+        return self.counted - self.read
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every event reached the topic."""
+        return not self.missed and self.counted + self.running == self.account.delivered
+
+    def line(self) -> str:
+        """Return the closing line; its numbers add up."""
+        account = self.account
+        happened = f"counted {self.counted:,} = read {self.read:,} + lost {self.lost:,}"
+        parts = [f"delivered {account.delivered:,}"]
+        parts += [
+            f"{name} {value:,}"
+            for name, value in (
+                ("rejected", account.rejected),
+                ("dropped", account.dropped),
+                ("unacknowledged", account.in_flight),
+            )
+            if value or name == "dropped"
+        ]
+        published = (
+            f"read {self.read:,} + running tasks {self.running:,} = received "
+            f"{account.received:,} = {' + '.join(parts)}"
+        )
+        missed = f"; skipped by the kernel, uncounted: {self.missed:,}" if self.missed else ""
+        return f"{happened}; {published}{missed}"
