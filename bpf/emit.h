@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * How an event comes to be: numbered, counted, reserved, filled, submitted.
  *

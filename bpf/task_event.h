@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Generated from schemas/task_event.toml by `make schemas`: do not edit. */
 #ifndef TASK_EVENT_H
 #define TASK_EVENT_H
@@ -111,53 +111,86 @@ struct task_event {
 	};
 };
 _Static_assert(sizeof(struct task_event) == 192, "task_event");
-_Static_assert(__builtin_offsetof(struct task_event, version) == 0, "version");
-_Static_assert(__builtin_offsetof(struct task_event, kind) == 1, "kind");
-_Static_assert(__builtin_offsetof(struct task_event, cpu) == 2, "cpu");
-_Static_assert(__builtin_offsetof(struct task_event, flags) == 4, "flags");
-_Static_assert(__builtin_offsetof(struct task_event, seq) == 8, "seq");
-_Static_assert(__builtin_offsetof(struct task_event, boot_ns) == 16, "boot_ns");
-_Static_assert(__builtin_offsetof(struct task_event, start_ns) == 24, "start_ns");
-_Static_assert(__builtin_offsetof(struct task_event, process_start_ns) == 32, "process_start_ns");
-_Static_assert(__builtin_offsetof(struct task_event, parent_start_ns) == 40, "parent_start_ns");
-_Static_assert(__builtin_offsetof(struct task_event, cgroup_id) == 48, "cgroup_id");
-_Static_assert(__builtin_offsetof(struct task_event, pid) == 56, "pid");
-_Static_assert(__builtin_offsetof(struct task_event, tgid) == 60, "tgid");
-_Static_assert(__builtin_offsetof(struct task_event, ppid) == 64, "ppid");
-_Static_assert(__builtin_offsetof(struct task_event, uid) == 68, "uid");
-_Static_assert(__builtin_offsetof(struct task_event, gid) == 72, "gid");
-_Static_assert(__builtin_offsetof(struct task_event, pidns) == 76, "pidns");
-_Static_assert(__builtin_offsetof(struct task_event, pidns_pid) == 80, "pidns_pid");
-_Static_assert(__builtin_offsetof(struct task_event, pidns_tgid) == 84, "pidns_tgid");
-_Static_assert(__builtin_offsetof(struct task_event, comm) == 88, "comm");
-_Static_assert(__builtin_offsetof(struct task_event, fork.clone_flags) == 104, "fork.clone_flags");
-_Static_assert(__builtin_offsetof(struct task_event, fork.caller_pid) == 112, "fork.caller_pid");
-_Static_assert(__builtin_offsetof(struct task_event, fork.caller_tgid) == 116, "fork.caller_tgid");
-_Static_assert(__builtin_offsetof(struct task_event, exec.old_pid) == 104, "exec.old_pid");
-_Static_assert(__builtin_offsetof(struct task_event, exec.argc) == 108, "exec.argc");
-_Static_assert(__builtin_offsetof(struct task_event, exec.args_bytes) == 112, "exec.args_bytes");
-_Static_assert(__builtin_offsetof(struct task_event, exit.exit_code) == 104, "exit.exit_code");
+_Static_assert(__builtin_offsetof(struct task_event, version) == 0,
+	       "version");
+_Static_assert(__builtin_offsetof(struct task_event, kind) == 1,
+	       "kind");
+_Static_assert(__builtin_offsetof(struct task_event, cpu) == 2,
+	       "cpu");
+_Static_assert(__builtin_offsetof(struct task_event, flags) == 4,
+	       "flags");
+_Static_assert(__builtin_offsetof(struct task_event, seq) == 8,
+	       "seq");
+_Static_assert(__builtin_offsetof(struct task_event, boot_ns) == 16,
+	       "boot_ns");
+_Static_assert(__builtin_offsetof(struct task_event, start_ns) == 24,
+	       "start_ns");
+_Static_assert(__builtin_offsetof(struct task_event, process_start_ns) == 32,
+	       "process_start_ns");
+_Static_assert(__builtin_offsetof(struct task_event, parent_start_ns) == 40,
+	       "parent_start_ns");
+_Static_assert(__builtin_offsetof(struct task_event, cgroup_id) == 48,
+	       "cgroup_id");
+_Static_assert(__builtin_offsetof(struct task_event, pid) == 56,
+	       "pid");
+_Static_assert(__builtin_offsetof(struct task_event, tgid) == 60,
+	       "tgid");
+_Static_assert(__builtin_offsetof(struct task_event, ppid) == 64,
+	       "ppid");
+_Static_assert(__builtin_offsetof(struct task_event, uid) == 68,
+	       "uid");
+_Static_assert(__builtin_offsetof(struct task_event, gid) == 72,
+	       "gid");
+_Static_assert(__builtin_offsetof(struct task_event, pidns) == 76,
+	       "pidns");
+_Static_assert(__builtin_offsetof(struct task_event, pidns_pid) == 80,
+	       "pidns_pid");
+_Static_assert(__builtin_offsetof(struct task_event, pidns_tgid) == 84,
+	       "pidns_tgid");
+_Static_assert(__builtin_offsetof(struct task_event, comm) == 88,
+	       "comm");
+_Static_assert(__builtin_offsetof(struct task_event, fork.clone_flags) == 104,
+	       "fork.clone_flags");
+_Static_assert(__builtin_offsetof(struct task_event, fork.caller_pid) == 112,
+	       "fork.caller_pid");
+_Static_assert(__builtin_offsetof(struct task_event, fork.caller_tgid) == 116,
+	       "fork.caller_tgid");
+_Static_assert(__builtin_offsetof(struct task_event, exec.old_pid) == 104,
+	       "exec.old_pid");
+_Static_assert(__builtin_offsetof(struct task_event, exec.argc) == 108,
+	       "exec.argc");
+_Static_assert(__builtin_offsetof(struct task_event, exec.args_bytes) == 112,
+	       "exec.args_bytes");
+_Static_assert(__builtin_offsetof(struct task_event, exit.exit_code) == 104,
+	       "exit.exit_code");
 _Static_assert(__builtin_offsetof(struct task_event, exit.threads_left) == 108,
 	       "exit.threads_left");
-_Static_assert(__builtin_offsetof(struct task_event, exit.utime_ns) == 112, "exit.utime_ns");
-_Static_assert(__builtin_offsetof(struct task_event, exit.stime_ns) == 120, "exit.stime_ns");
-_Static_assert(__builtin_offsetof(struct task_event, exit.runtime_ns) == 128, "exit.runtime_ns");
+_Static_assert(__builtin_offsetof(struct task_event, exit.utime_ns) == 112,
+	       "exit.utime_ns");
+_Static_assert(__builtin_offsetof(struct task_event, exit.stime_ns) == 120,
+	       "exit.stime_ns");
+_Static_assert(__builtin_offsetof(struct task_event, exit.runtime_ns) == 128,
+	       "exit.runtime_ns");
 _Static_assert(__builtin_offsetof(struct task_event, exit.minor_faults) == 136,
 	       "exit.minor_faults");
 _Static_assert(__builtin_offsetof(struct task_event, exit.major_faults) == 144,
 	       "exit.major_faults");
 _Static_assert(__builtin_offsetof(struct task_event, exit.max_rss_bytes) == 152,
 	       "exit.max_rss_bytes");
-_Static_assert(__builtin_offsetof(struct task_event, exit.read_bytes) == 160, "exit.read_bytes");
+_Static_assert(__builtin_offsetof(struct task_event, exit.read_bytes) == 160,
+	       "exit.read_bytes");
 _Static_assert(__builtin_offsetof(struct task_event, exit.written_bytes) == 168,
 	       "exit.written_bytes");
 _Static_assert(__builtin_offsetof(struct task_event, exit.voluntary_switches) == 176,
 	       "exit.voluntary_switches");
 _Static_assert(__builtin_offsetof(struct task_event, exit.involuntary_switches) == 184,
 	       "exit.involuntary_switches");
-_Static_assert(__builtin_offsetof(struct task_event, free.reaper_tgid) == 104, "free.reaper_tgid");
-_Static_assert(__builtin_offsetof(struct task_event, fail.call) == 104, "fail.call");
-_Static_assert(__builtin_offsetof(struct task_event, fail.errno) == 108, "fail.errno");
+_Static_assert(__builtin_offsetof(struct task_event, free.reaper_tgid) == 104,
+	       "free.reaper_tgid");
+_Static_assert(__builtin_offsetof(struct task_event, fail.call) == 104,
+	       "fail.call");
+_Static_assert(__builtin_offsetof(struct task_event, fail.errno) == 108,
+	       "fail.errno");
 
 struct exec_args {
 	__u64 seq;
@@ -166,10 +199,14 @@ struct exec_args {
 	__u32 args_bytes;
 };
 _Static_assert(sizeof(struct exec_args) == 16, "exec_args");
-_Static_assert(__builtin_offsetof(struct exec_args, seq) == 0, "seq");
-_Static_assert(__builtin_offsetof(struct exec_args, cpu) == 8, "cpu");
-_Static_assert(__builtin_offsetof(struct exec_args, filename_bytes) == 10, "filename_bytes");
-_Static_assert(__builtin_offsetof(struct exec_args, args_bytes) == 12, "args_bytes");
+_Static_assert(__builtin_offsetof(struct exec_args, seq) == 0,
+	       "seq");
+_Static_assert(__builtin_offsetof(struct exec_args, cpu) == 8,
+	       "cpu");
+_Static_assert(__builtin_offsetof(struct exec_args, filename_bytes) == 10,
+	       "filename_bytes");
+_Static_assert(__builtin_offsetof(struct exec_args, args_bytes) == 12,
+	       "args_bytes");
 
 struct cpu_totals {
 	__u64 seq;
@@ -179,34 +216,47 @@ struct cpu_totals {
 	__u64 args_lost;
 };
 _Static_assert(sizeof(struct cpu_totals) == 208, "cpu_totals");
-_Static_assert(__builtin_offsetof(struct cpu_totals, seq) == 0, "seq");
-_Static_assert(__builtin_offsetof(struct cpu_totals, count) == 8, "count");
-_Static_assert(__builtin_offsetof(struct cpu_totals, lost) == 72, "lost");
-_Static_assert(__builtin_offsetof(struct cpu_totals, unplaced) == 136, "unplaced");
-_Static_assert(__builtin_offsetof(struct cpu_totals, args_lost) == 200, "args_lost");
+_Static_assert(__builtin_offsetof(struct cpu_totals, seq) == 0,
+	       "seq");
+_Static_assert(__builtin_offsetof(struct cpu_totals, count) == 8,
+	       "count");
+_Static_assert(__builtin_offsetof(struct cpu_totals, lost) == 72,
+	       "lost");
+_Static_assert(__builtin_offsetof(struct cpu_totals, unplaced) == 136,
+	       "unplaced");
+_Static_assert(__builtin_offsetof(struct cpu_totals, args_lost) == 200,
+	       "args_lost");
 
 struct window_totals {
 	__u64 window;
 	__u64 count[COUNT_N];
 };
 _Static_assert(sizeof(struct window_totals) == 72, "window_totals");
-_Static_assert(__builtin_offsetof(struct window_totals, window) == 0, "window");
-_Static_assert(__builtin_offsetof(struct window_totals, count) == 8, "count");
+_Static_assert(__builtin_offsetof(struct window_totals, window) == 0,
+	       "window");
+_Static_assert(__builtin_offsetof(struct window_totals, count) == 8,
+	       "count");
 
 struct settings {
 	__u32 schema_version;
-	__u32 wake_bytes;
-	__u64 window_ns;
 	__u32 args_max;
+	__u64 window_ns;
+	__u64 wake_bytes;
 	__u32 page_bytes;
 	__u32 last_thread_by_map;
 };
 _Static_assert(sizeof(struct settings) == 32, "settings");
-_Static_assert(__builtin_offsetof(struct settings, schema_version) == 0, "schema_version");
-_Static_assert(__builtin_offsetof(struct settings, wake_bytes) == 4, "wake_bytes");
-_Static_assert(__builtin_offsetof(struct settings, window_ns) == 8, "window_ns");
-_Static_assert(__builtin_offsetof(struct settings, args_max) == 16, "args_max");
-_Static_assert(__builtin_offsetof(struct settings, page_bytes) == 20, "page_bytes");
-_Static_assert(__builtin_offsetof(struct settings, last_thread_by_map) == 24, "last_thread_by_map");
+_Static_assert(__builtin_offsetof(struct settings, schema_version) == 0,
+	       "schema_version");
+_Static_assert(__builtin_offsetof(struct settings, args_max) == 4,
+	       "args_max");
+_Static_assert(__builtin_offsetof(struct settings, window_ns) == 8,
+	       "window_ns");
+_Static_assert(__builtin_offsetof(struct settings, wake_bytes) == 16,
+	       "wake_bytes");
+_Static_assert(__builtin_offsetof(struct settings, page_bytes) == 24,
+	       "page_bytes");
+_Static_assert(__builtin_offsetof(struct settings, last_thread_by_map) == 28,
+	       "last_thread_by_map");
 
 #endif

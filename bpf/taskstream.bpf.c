@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * The CO-RE probes. What each hook means, and why it was chosen, is in DECISIONS.md.
  */
 #include "emit.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 /*
  * Processes whose group_dead mark is given away, for kernels that do not tell it: there two

@@ -4,7 +4,6 @@ Rim. It lives in this process, listens on loopback, keeps the last 5 MiB of a pa
 memory and forgets everything when it is closed. It is no Kafka: see ``docs/kafka.md``.
 """
 
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException, Producer
@@ -34,7 +33,5 @@ class EmbeddedBroker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()

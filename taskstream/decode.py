@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Origin, in_time_order, join_records
 from taskstream.columns import RowTemplate
-from taskstream.encode import ESCAPED, columns_of, groups_of, hidden_fields, row_template
 from taskstream.errors import MessageError
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.report import Report
+from taskstream.shape import ESCAPED, columns_of, groups_of, hidden_fields, row_template
 from taskstream.text import unescape
 
 __all__ = ["Decoded", "MessageDecoder"]
@@ -266,9 +266,7 @@ def _batches(rows: _Rows) -> list[Batch]:
     return batches
 
 
-def _set_texts(
-    records: NDArray[np.void], tails: list[_Tail]
-) -> dict[tuple[int, int], ExecText]:
+def _set_texts(records: NDArray[np.void], tails: list[_Tail]) -> dict[tuple[int, int], ExecText]:
     """Set comm from the tails, and return the arguments of execs."""
     flags = records["flags"].tolist()
     records["comm"] = [

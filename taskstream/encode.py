@@ -15,27 +15,19 @@ from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Origin
-from taskstream.columns import Column, RowTemplate, pack
-from taskstream.record import CALLS, FLAGS, KINDS, VERSION
+from taskstream.columns import RowTemplate, pack
+from taskstream.record import FLAGS, KINDS, VERSION
+from taskstream.shape import ESCAPED, columns_of, derived, groups_of, hidden_fields, row_template
 from taskstream.text import escape, is_utf8, split_argv
 
 __all__ = [
-    "ESCAPED",
     "EventEncoder",
     "Messages",
-    "columns_of",
     "encode_batch",
-    "groups_of",
-    "hidden_fields",
-    "row_template",
     "shards",
 ]
 
-ESCAPED = FLAGS["text_escaped"].mask
-"""Set in a message whose texts are escaped; never in a batch."""
-
 _ARGS_LOST = FLAGS["args_lost"].mask
-_ENVELOPE = ("run_ns", "wall_ns")
 _NO_TEXT: ExecText = (b"", b"")
 _CACHED_SUFFIXES = 65536
 
@@ -65,89 +57,7 @@ class Messages:
         return self.records[at:]
 
 
-# --- columns of a kind ---------------------------------------------------------------------------
-
-
-def hidden_fields(kind: str, flags: int) -> frozenset[str]:
-    """Name the fields that an event of ``kind`` with ``flags`` does not know."""
-    hidden: set[str] = set()
-    for flag in FLAGS.values():
-        hidden |= set(flag.hides if flags & flag.mask else flag.shows)
-    return frozenset(hidden)
-
-
-@lru_cache
-def _deciding_mask(kind: str) -> int:
-    """Return the flags that decide which fields an event of ``kind`` has."""
-    names = {
-        f.name
-        for group in (record.wire_fields, record.derived_fields, record.text_fields)
-        for f in group(kind)
-    }
-    return sum(f.mask for f in FLAGS.values() if names & {*f.hides, *f.shows})
-
-
-def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[Column]:
-    """Return the columns of a row: all of an `event` map's, or those of a `batch` row.
-
-    Args:
-        kind: Name of the kind.
-        flags: The flags that decide which fields are known.
-        call: Name of the failed call, for kind ``fail``.
-        keyed: For the `event` map; else without what a `batch` message says once.
-    """
-    hidden = hidden_fields(kind, flags)
-    columns = []
-    for field in (*record.wire_fields(kind), *record.derived_fields(kind)):
-        if field.name in hidden:
-            continue
-        if field.name == "version":
-            if keyed:
-                columns.append(Column("v", constant=VERSION))
-        elif field.name == "kind":
-            if keyed:
-                columns.append(Column("kind", constant=kind))
-        elif field.name == "call":
-            if keyed:
-                columns.append(Column("call", constant=call))
-        elif keyed or field.name not in _ENVELOPE:
-            columns.append(Column(field.wire, field.type))
-    if not keyed:
-        columns.append(Column("comm", "u32"))
-    return columns
-
-
-def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None, NDArray[np.intp]]]:
-    """Split records into groups that share one row shape: kind, deciding flags, call, rows."""
-    names = {value: name for name, value in CALLS.items()}
-    for kind, value in KINDS.items():
-        rows = np.flatnonzero(records["kind"] == value)
-        if not len(rows):
-            continue
-        shape = (records["flags"][rows] & _deciding_mask(kind)).astype(np.uint64)
-        if kind == "fail":
-            shape |= records["call"][rows].astype(np.uint64) << 32
-        if (shape == shape[0]).all():
-            shapes = shape[:1]
-        else:
-            shapes = np.unique(shape)
-        for one in shapes.tolist():
-            chosen = rows if len(shapes) == 1 else rows[shape == one]
-            yield kind, one & 0xFFFFFFFF, names.get(one >> 32), chosen
-
-
-def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDArray[Any]]:
-    """Compute the derived columns of records of one kind."""
-    columns: dict[str, NDArray[Any]] = {
-        "wall_ns": (records["boot_ns"].astype(np.int64) + batch.wall_offset_ns).astype(np.uint64),
-        "run_ns": np.full(len(records), batch.origin.run_ns, np.uint64),
-    }
-    if kind == "exit":
-        code = records["exit_code"]
-        columns["status"] = (code >> 8) & 0xFF
-        columns["signal"] = code & 0x7F
-        columns["core"] = (code & 0x80) != 0
-    return columns
+# --- texts that are not UTF-8 -------------------------------------------------------------------
 
 
 def _mark_escaped(batch: Batch) -> NDArray[np.uint32]:
@@ -188,8 +98,9 @@ class _Tails(dict[bytes, bytes]):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__()
+        known = {"host": origin.host, "boot_id": origin.boot_id}
         self._common = b"".join(
-            pack(field.wire) + pack({"host": origin.host, "boot_id": origin.boot_id}.get(field.name))
+            pack(field.wire) + pack(known.get(field.name))
             for field in record.text_fields("task")
             if field.name != "comm"
         )
@@ -238,8 +149,7 @@ class EventEncoder:
             columns |= derived(kind, group, batch) | {"flags": flags[rows]}
             matrix = self._template(kind, shape, call).encode(columns)
             heads = matrix.view(f"V{matrix.shape[1]}")[:, 0].tolist()
-            tails = list(map(self._tails.__getitem__, group["comm"].tolist())) \
-                if not (flags[rows] & ESCAPED).any() else self._slow_tails(group, flags[rows])  # fmt: skip
+            tails = self._text_tails(group["comm"].tolist(), flags[rows])
             if kind == "exec":
                 texts = self._exec_texts(batch, group, flags[rows])
                 tails = [text + tail for text, tail in zip(texts, tails, strict=True)]
@@ -251,10 +161,12 @@ class EventEncoder:
         stamps_ms = _stamps_ms(batch).tolist()
         return Messages(values, self._keys(batch), stamps_ms, [batch.records])
 
-    def _slow_tails(self, group: NDArray[np.void], flags: NDArray[np.uint32]) -> list[bytes]:
+    def _text_tails(self, comms: list[bytes], flags: NDArray[np.uint32]) -> list[bytes]:
+        if not (flags & ESCAPED).any():
+            return list(map(self._tails.__getitem__, comms))
         return [
             self._tails.build(comm, escaped=True) if bits & ESCAPED else self._tails[comm]
-            for comm, bits in zip(group["comm"].tolist(), flags.tolist(), strict=True)
+            for comm, bits in zip(comms, flags.tolist(), strict=True)
         ]
 
     def _exec_texts(
@@ -310,12 +222,6 @@ def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
 # --- one message per batch -----------------------------------------------------------------------
 
 
-@lru_cache
-def row_template(kind: str, flags: int) -> RowTemplate:
-    """Return the shape of a `batch` message's rows of ``kind`` with these deciding flags."""
-    return RowTemplate(columns_of(kind, flags, None, keyed=False), keyed=False)
-
-
 def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
     """Split a batch by process, so that every process stays in one shard."""
     if count == 1:
@@ -325,8 +231,9 @@ def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
     spread = (batch.records["tgid"] * np.uint32(0x9E3779B1)) >> np.uint32(16)
     shard = spread % np.uint32(count)
     for number in np.unique(shard).tolist():
-        yield number, Batch(
-            batch.origin, batch.records[shard == number], batch.wall_offset_ns, batch.texts
+        yield (
+            number,
+            Batch(batch.origin, batch.records[shard == number], batch.wall_offset_ns, batch.texts),
         )
 
 

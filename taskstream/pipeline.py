@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from taskstream import clock
 from taskstream.batch import Batch, Origin
+from taskstream.interval import Interval
 from taskstream.pacing import Pacing
-from taskstream.rates import Interval, WindowCounts
+from taskstream.rates import WindowCounts
 from taskstream.record import COUNTS
 from taskstream.report import CpuReport, Report
 from taskstream.stats import Account, RunTotals
@@ -43,15 +44,32 @@ class Source(Protocol):
     attached_ns: int
     clock_step_ns: int
 
-    def fileno(self) -> int: ...
-    def snapshot(self) -> Batch: ...
-    def read(self) -> Batch: ...
-    def totals(self) -> NDArray[np.void]: ...
-    def window(self, window: int) -> NDArray[np.uint64]: ...
-    def open_windows(self) -> list[int]: ...
-    def empty_window(self, window: int) -> None: ...
-    def missed(self) -> dict[str, int]: ...
-    def detach(self) -> None: ...
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when reading is urgent."""
+
+    def snapshot(self) -> Batch:
+        """Return the tasks that were running before the first event."""
+
+    def read(self) -> Batch:
+        """Return the events since the last call, without waiting."""
+
+    def totals(self) -> NDArray[np.void]:
+        """Return the cumulative totals of each CPU, as ``CPU_TOTALS``."""
+
+    def window(self, window: int) -> NDArray[np.uint64]:
+        """Return the counts of one window, by ``COUNTS``."""
+
+    def open_windows(self) -> list[int]:
+        """Return the windows that hold counts."""
+
+    def empty_window(self, window: int) -> None:
+        """Forget the counts of one window."""
+
+    def missed(self) -> dict[str, int]:
+        """Return the cumulative runs that the kernel skipped, by program."""
+
+    def detach(self) -> None:
+        """Stop new events."""
 
 
 class Sink(Protocol):
@@ -59,12 +77,20 @@ class Sink(Protocol):
 
     account: Account
 
-    def write(self, batch: Batch) -> None: ...
-    def report(self, report: Report) -> None: ...
-    def tick(self) -> None: ...
-    def dropped(self, cpu: int) -> tuple[int, ...]: ...
-    def in_queue(self) -> int: ...
-    def drain(self, seconds: float) -> None: ...
+    def write(self, batch: Batch) -> None:
+        """Publish events, without waiting."""
+
+    def report(self, report: Report) -> None:
+        """Publish a report, without waiting."""
+
+    def tick(self) -> None:
+        """Go on with what is under way."""
+
+    def dropped(self, cpu: int) -> tuple[int, ...]:
+        """Return the events of a CPU that were given up, by ``COUNTS``."""
+
+    def drain(self, seconds: float) -> None:
+        """Wait until all is published, for at most ``seconds``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +230,9 @@ class Pipeline:
 
     def _late(self) -> NDArray[np.int64]:
         """Return what was counted since in windows that are closed, and let go of the oldest."""
-        late = self._source.totals()["unplaced"].sum(axis=0).astype(np.int64) - self._unplaced
-        self._unplaced = self._unplaced + late
+        unplaced: NDArray[np.int64] = self._source.totals()["unplaced"].sum(axis=0).astype(np.int64)
+        late = unplaced - self._unplaced
+        self._unplaced = unplaced
         for window, before in list(self._settling.items()):
             again = self._source.window(window).astype(np.int64)
             late += again - before
@@ -257,7 +284,8 @@ class Pipeline:
     def _unread(self) -> bool:
         """Tell whether a probe is still writing an event that it counted."""
         totals = self._source.totals()
-        return int(totals["count"].sum() - totals["lost"].sum()) > self._received.total.sum()
+        submitted = int(totals["count"].sum()) - int(totals["lost"].sum())
+        return submitted > int(self._received.total.sum())
 
     def totals(self) -> RunTotals:
         """Return the books as they stand."""

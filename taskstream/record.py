@@ -94,7 +94,8 @@ def _field(row: dict[str, Any]) -> Field:
 
 
 def _flag(row: dict[str, Any]) -> Flag:
-    return Flag(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+    lists = {name: tuple(row.get(name, ())) for name in ("hides", "shows")}
+    return Flag(**{**row, **lists})
 
 
 def _load() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskstream.batch import Origin
 from taskstream.errors import MessageError
-from taskstream.rates import Interval
+from taskstream.interval import Interval
 from taskstream.record import COUNTS, VERSION
 
 __all__ = ["CpuReport", "Report"]
@@ -122,8 +122,14 @@ def _cpu_to_map(cpu: CpuReport) -> dict[str, Any]:
 
 
 def _cpu_from_map(map_: dict[str, Any]) -> CpuReport:
-    columns = (_listed(map_[name]) for name in ("counted", "lost", "dropped"))
-    return CpuReport(map_["cpu"], map_["next_seq"], *columns, map_["args_lost"])
+    return CpuReport(
+        map_["cpu"],
+        map_["next_seq"],
+        _listed(map_["counted"]),
+        _listed(map_["lost"]),
+        _listed(map_["dropped"]),
+        map_["args_lost"],
+    )
 
 
 def _interval_to_map(interval: Interval) -> dict[str, Any]:

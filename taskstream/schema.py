@@ -1,7 +1,7 @@
 """What is generated from the record definition: the C header, the JSON Schema, the field tables.
 
-Pure: text from tables, no I/O. ``python -m taskstream.schema`` (``make schemas``) writes the
-files, and a test compares them with what is committed.
+Pure: text from tables. Only ``python -m taskstream.schema`` (``make schemas``) touches files:
+it writes what is generated, and a test compares that with what is committed.
 """
 
 import json
@@ -46,10 +46,8 @@ def _c_struct(name: str, dtype: np.dtype[np.void]) -> Iterator[str]:
 def _c_assertions(name: str, size: int, offsets: dict[str, int]) -> Iterator[str]:
     yield f'_Static_assert(sizeof(struct {name}) == {size}, "{name}");'
     for member, offset in offsets.items():
-        text = f'_Static_assert(__builtin_offsetof(struct {name}, {member}) == {offset}, "{member}");'
-        if len(text) > 100:
-            text = text.replace(f' == {offset}, "', f' == {offset},\n\t       "')
-        yield text
+        yield f"_Static_assert(__builtin_offsetof(struct {name}, {member}) == {offset},"
+        yield f'\t       "{member}");'
 
 
 def _c_enum(name: str, values: dict[str, int]) -> Iterator[str]:
@@ -88,7 +86,7 @@ def _c_event() -> Iterator[str]:
 def c_header() -> str:
     """Return the text of ``bpf/task_event.h``."""
     lines = [
-        "/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */",
+        "/* SPDX-License-Identifier: GPL-2.0-only */",
         "/* Generated from schemas/task_event.toml by `make schemas`: do not edit. */",
         "#ifndef TASK_EVENT_H",
         "#define TASK_EVENT_H",

@@ -1,5 +1,6 @@
 """The face: one module a verb. Only here are errors printed and exit codes chosen."""
 
+import logging
 import os
 import sys
 
@@ -54,6 +55,7 @@ def main() -> None:
     0 done, 1 an error that a message explains, 2 wrong usage, 3 done, but with losses,
     130 interrupted.
     """
+    logging.getLogger("taskstream").addHandler(logging.NullHandler())
     verb = next((word for word in sys.argv[1:] if word in _VERBS), "")
     try:
         taskstream.main(prog_name="taskstream", standalone_mode=False)

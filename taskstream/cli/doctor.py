@@ -7,6 +7,8 @@ from dataclasses import asdict
 
 import click
 
+from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.config import EMBEDDED
 from taskstream.doctor import Finding, examine
 
 __all__ = ["doctor", "lines"]
@@ -31,27 +33,23 @@ def lines(findings: Sequence[Finding], *, colour: bool) -> Iterator[str]:
         yield f"{state}  {finding.check:{checks}}  {finding.found}{repair}"
 
 
-def _settings(
-    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, str]:
-    """Split ``key=value``; a wrong one is not shown, it may be a secret."""
-    split = [pair.split("=", 1) for pair in pairs]
-    if any(len(parts) < 2 or not parts[0] for parts in split):
-        raise click.BadParameter("give KEY=VALUE")
-    return {parts[0]: parts[1] for parts in split}
+def _broker(bootstrap: str | None, settings: dict[str, str]) -> dict[str, str] | None:
+    """Return the settings of the broker to ask; None if there is none but the embedded one."""
+    if bootstrap is not None and "bootstrap.servers" in settings:
+        raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
+    if bootstrap is not None and not bootstrap.strip(" ,"):
+        raise click.UsageError("--bootstrap is empty: give HOST:PORT")
+    if bootstrap not in (None, EMBEDDED):
+        return {**settings, "bootstrap.servers": bootstrap}
+    if settings and "bootstrap.servers" not in settings:
+        raise click.UsageError("--kafka is for a broker: give --bootstrap HOST:PORT, too")
+    return settings or None
 
 
 @click.command()
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Ask these Kafka brokers, too.")
 @click.option("--topic", default="taskstream.events", show_default=True, help="To look for there.")
-@click.option(
-    "--kafka",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=_settings,
-    help="A librdkafka setting, as security.protocol=ssl; may be repeated.",
-)
+@kafka_option
 @click.option(
     "--timeout",
     "timeout_s",
@@ -63,7 +61,7 @@ def _settings(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array of objects.")
 def doctor(
-    bootstrap: str | None, topic: str, settings: dict[str, str], timeout_s: float, as_json: bool
+    bootstrap: str | None, topic: str, kafka: tuple[str, ...], timeout_s: float, as_json: bool
 ) -> None:
     """Find out whether the agent can run on this machine.
 
@@ -71,15 +69,8 @@ def doctor(
     probe is really loaded and attached, for a moment. Exits with 0 if nothing keeps the agent
     from running, else with 1.
     """
-    if bootstrap is not None:
-        if not bootstrap.strip(" ,"):
-            raise click.BadParameter("is empty: give HOST:PORT", param_hint="--bootstrap")
-        if "bootstrap.servers" in settings:
-            raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
-        settings = {"bootstrap.servers": bootstrap, **settings}
-    elif settings and "bootstrap.servers" not in settings:
-        raise click.UsageError("--kafka is for a broker: give --bootstrap HOST:PORT, too")
-    findings = examine(kafka=settings or None, topic=topic, timeout_s=timeout_s)
+    settings = _broker(bootstrap, kafka_settings(kafka))
+    findings = examine(kafka=settings, topic=topic, timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -136,6 +136,24 @@ def _screen(config: Config, as_json: bool) -> Screen:
     return PlainLines()
 
 
+class _Trouble:
+    """Tells of a broker that went away, and of its return, once each."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def tell(self, sink: KafkaSink) -> None:
+        if sink.trouble == self._told:
+            return
+        self._told = sink.trouble
+        if sink.trouble:
+            _say(
+                f"{sink.trouble}: {sink.in_queue():,} messages wait, those without room are dropped"
+            )
+        else:
+            _say("the broker answers again")
+
+
 def _say(text: str) -> None:
     click.echo(f"taskstream run: {text}", err=True)
 
@@ -163,9 +181,14 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             failures_watched=config.load_mode == "return",
             on_interval=screen.interval,
         )
+        trouble = _Trouble()
+
+        def watch() -> None:
+            trouble.tell(sink)
+            screen.progress(pipeline.totals, sink.in_queue())
+
         totals = pipeline.run(
-            lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns),
-            lambda: screen.progress(pipeline.totals, sink.in_queue()),
+            lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns), watch
         )
         screen.close()
         for reason, events in sink.errors.most_common(5):

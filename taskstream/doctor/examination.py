@@ -9,6 +9,7 @@ import importlib
 import mmap
 import os
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_config(root: Path, release: str) -> tuple[str | None, str]:
         try:
             raw = (root / place).read_bytes()
             text = gzip.decompress(raw) if place.endswith(".gz") else raw
-        except (OSError, EOFError):  # a damaged .gz is one or the other
+        except (OSError, EOFError, zlib.error):  # the last two: damaged
             continue
         return text.decode(errors="replace"), f"/{place}"
     return None, " ".join(f"/{place}" for place in places)
@@ -126,7 +127,7 @@ def _find_bcc() -> Finding:
         return Finding("BCC", "warn", f"cannot be imported: {error}", repair)
     if not hasattr(bcc, "BPF"):
         return Finding("BCC", "warn", f"{bcc.__file__} is another package of this name", repair)
-    return Finding("BCC", "ok", f"{bcc.__version__}")
+    return Finding("BCC", "ok", getattr(bcc, "__version__", "of unknown version"))
 
 
 # --- to try --------------------------------------------------------------------------------------

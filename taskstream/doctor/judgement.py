@@ -71,16 +71,16 @@ _CAPABILITIES = {  # include/uapi/linux/capability.h
     "CAP_DAC_READ_SEARCH": 2,
 }
 _WHOLE_UID_RANGE = ["0", "0", "4294967295"]
-_AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON"
+_AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON (containers: --cap-add)"
 
 TRACING = {"/sys/kernel/tracing": "tracefs", "/sys/kernel/debug": "debugfs"}
 _STANDS_IN = {"free": "; stands in for release_task, and runs an RCU grace period after it"}
 
-_BROKER_REPAIRS = {
-    "resolve": "correct the host name in --bootstrap, or this machine's name service",
-    "refused": "start the broker, or correct HOST:PORT in --bootstrap",
-    "ssl|security.protocol": "make security.protocol and ssl.* agree with the broker's listener",
-    "sasl|authenticat": "make sasl.* agree with what the broker expects",
+_BROKER_REPAIRS = {  # by what librdkafka says
+    "Failed to resolve": "correct the host name in --bootstrap, or this machine's name service",
+    "Connection refused": "start the broker, or correct HOST:PORT in --bootstrap",
+    "SSL|security.protocol": "make security.protocol and ssl.* agree with the broker's listener",
+    "SASL|uthenticat": "make sasl.* agree with what the broker expects",
     "": "see that HOST:PORT is a Kafka listener and that no firewall is in between",
 }
 
@@ -116,7 +116,7 @@ def judge_config(text: str | None, source: str) -> Iterator[Finding]:
             yield Finding(flag, "ok", f"{value} in {source}")
         else:
             found = f"not set in {source}: {consequence}"
-            yield Finding(flag, state, found, f"for that, run a kernel built with {flag}=y")
+            yield Finding(flag, state, found, f"run a kernel built with {flag}=y")
 
 
 def judge_lockdown(text: str | None, mounted: Mapping[str, str]) -> Finding:
@@ -309,7 +309,7 @@ def judge_broker_faults(said: Sequence[str], timeout_s: float) -> Finding:
     found = "; ".join(
         ["no broker answers", *faults[:3]] if faults else [f"no answer within {timeout_s:g} s"]
     )
-    repair = next(r for p, r in _BROKER_REPAIRS.items() if re.search(p, found, re.IGNORECASE))
+    repair = next(r for p, r in _BROKER_REPAIRS.items() if re.search(p, found))
     return Finding("broker", "fail", found, repair)
 
 

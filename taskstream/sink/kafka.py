@@ -86,6 +86,11 @@ class _Waiting:
 class KafkaSink:
     """Publishes batches and reports.
 
+    Attributes:
+        account: Fates of the events that it was given.
+        errors: Events by the reason for which they were not delivered.
+        trouble: What is wrong with the broker at present; empty while all is well.
+
     Raises:
         ConfigError: a librdkafka setting is unknown or has a wrong value.
         BrokerError: no broker answers, or the topic cannot be used.
@@ -100,6 +105,7 @@ class KafkaSink:
         self.options = options
         self.account = Account()
         self.errors: Counter[str] = Counter()
+        self.trouble = ""
         self.reports_delivered = 0
         self._now_ns = now_ns
         self._encoders: dict[Origin, EventEncoder] = {}
@@ -230,6 +236,7 @@ class KafkaSink:
     def _on_delivery(self, events: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.account.delivered += events
+            self.trouble = ""
         elif self._fatal is not None and error.code() in _GONE:
             self._again.append((events, message))
         else:
@@ -246,6 +253,10 @@ class KafkaSink:
         _LOG.warning("%s", error.str())
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = error.str()
+        elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+            self.trouble = f"broker {self.options.bootstrap} does not answer"
+        else:
+            self.trouble = error.str()
 
     def _rebuild(self) -> None:
         """After a fatal error: a new producer, and again what the old one did not get through."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
-from taskstream.rates import CHARTS, Interval, charts
+from taskstream.interval import Interval
+from taskstream.rates import CHARTS, charts
 from taskstream.record import COUNTS
 from taskstream.stats import RunTotals
 
@@ -19,9 +20,14 @@ __all__ = ["JsonLines", "LiveTable", "PlainLines", "Screen", "interval_to_json"]
 class Screen(Protocol):
     """What shows a run."""
 
-    def interval(self, interval: Interval) -> None: ...
-    def progress(self, totals: Callable[[], RunTotals], in_queue: int) -> None: ...
-    def close(self) -> None: ...
+    def interval(self, interval: Interval) -> None:
+        """Show an interval that was closed."""
+
+    def progress(self, totals: Callable[[], RunTotals], in_queue: int) -> None:
+        """Show, now and then, how the run is doing."""
+
+    def close(self) -> None:
+        """Leave the screen in order."""
 
 
 def interval_to_json(interval: Interval) -> dict[str, Any]:

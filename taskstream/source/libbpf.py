@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -61,16 +60,16 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 _log: list[str] = []
 
 
-@_PRINT
 def _keep_log(_level: int, fmt: int, arguments: int) -> int:
     """Keep what libbpf has to say, for the message of an error."""
     buffer = ctypes.create_string_buffer(1024)
-    ctypes.CDLL(None).vsnprintf(
-        buffer, ctypes.c_size_t(1024), _POINTER(fmt), _POINTER(arguments)
-    )
+    ctypes.CDLL(None).vsnprintf(buffer, ctypes.c_size_t(1024), _POINTER(fmt), _POINTER(arguments))
     _log.append(buffer.value.decode(errors="replace").rstrip())
     del _log[:-400]
     return 0
+
+
+_printer = _PRINT(_keep_log)  # kept here, since libbpf calls it for as long as the process lives
 
 
 def _load_library() -> ctypes.CDLL:
@@ -84,7 +83,7 @@ def _load_library() -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.libbpf_set_print(_keep_log)
+    library.libbpf_set_print(_printer)
     return library
 
 
@@ -158,9 +157,7 @@ class BpfObject:
         if not self._object:
             raise KernelError(f"{path} is no BPF object that libbpf can open: {self._reason()}")
         self._maps = dict(self._named(_bpf.bpf_object__next_map, _bpf.bpf_map__name))
-        self._programs = dict(
-            self._named(_bpf.bpf_object__next_program, _bpf.bpf_program__name)
-        )
+        self._programs = dict(self._named(_bpf.bpf_object__next_program, _bpf.bpf_program__name))
 
     def _named(self, following: Any, name_of: Any) -> Iterator[tuple[str, int]]:
         item = following(self._object, None)
@@ -178,9 +175,7 @@ class BpfObject:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def close(self) -> None:

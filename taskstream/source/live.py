@@ -5,12 +5,10 @@ this module is written in ``bpf/emit.h``.
 """
 
 import mmap
-import os
 import resource as limits
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -101,9 +99,7 @@ class LiveSource:
             self._ring = FixedRing(
                 self._object.map_descriptor("events"), options.ring_bytes, RECORD.itemsize
             )
-            self._args = VariableRing(
-                self._object.map_descriptor("args"), options.args_ring_bytes
-            )
+            self._args = VariableRing(self._object.map_descriptor("args"), options.args_ring_bytes)
             self._number_from(self.origin.run_ns)
             self._snapshot_records = np.empty(0, RECORD)
             self.attached_ns = self._attach()
@@ -260,9 +256,7 @@ class LiveSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
 
@@ -284,7 +278,7 @@ def _check_kernel(options: LiveOptions) -> None:
             "the kernel has no BTF: /sys/kernel/btf/vmlinux is missing, so the CO-RE object "
             "cannot be relocated; run a kernel built with CONFIG_DEBUG_INFO_BTF"
         )
-    if options.load_mode == "return" and not any(os.path.isdir(f"{p}/events") for p in _TRACEFS):
+    if options.load_mode == "return" and not any(Path(p, "events").is_dir() for p in _TRACEFS):
         raise KernelError(
             "load mode `return` attaches to system call tracepoints, and tracefs is not mounted: "
             "mount -t tracefs none /sys/kernel/tracing, or use load mode `entry`"

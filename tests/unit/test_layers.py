@@ -15,9 +15,28 @@ PACKAGE = Path(taskstream.__file__).parent
 
 # A module imports from its own layer and from those above it.
 LAYERS = {
-    "nouns": ["batch", "clock", "errors", "record", "report", "resource", "stats"],
-    "pure": ["columns", "decode", "encode", "pacing", "rates", "schema", "text"],
-    "rim": ["broker", "consumer", "doctor", "screen", "sink", "source"],
+    "nouns": [
+        "batch",
+        "clock",
+        "errors",
+        "interval",
+        "record",
+        "report",
+        "resource",
+        "stats",
+    ],
+    "pure": [
+        "columns",
+        "decode",
+        "encode",
+        "pacing",
+        "rates",
+        "schema",
+        "sequence",
+        "shape",
+        "text",
+    ],
+    "rim": ["broker", "consumer", "doctor", "sink", "source"],
     "joint": ["config", "pipeline"],
     "face": ["cli", "__main__"],
 }
@@ -26,9 +45,9 @@ LAYERS = {
 OUTSIDE = {
     "bcc": [],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "sink.kafka"],
+    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
     "ctypes": ["source.libbpf", "source.ring"],
-    "msgpack": ["columns", "decode", "report"],
+    "msgpack": ["columns", "cli.consume", "decode"],
     "rich": ["cli", "sink.screen"],
     "taskstream.source.libbpf": ["doctor", "source.live"],
 }

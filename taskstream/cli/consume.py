@@ -1,0 +1,209 @@
+"""``taskstream consume``: the events of a topic, and what is missing in it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import click
+import msgpack
+
+from taskstream import clock
+from taskstream.batch import Batch
+from taskstream.cli import LOSSES
+from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.consumer import TopicSource
+from taskstream.decode import Decoded
+from taskstream.encode import EventEncoder
+from taskstream.record import NO_CPU, flag_names
+from taskstream.sequence import CpuSummary, StreamBooks
+
+__all__ = ["consume"]
+
+
+@click.command()
+@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka broker.")
+@click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
+@click.option(
+    "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
+)
+@click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
+@click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no events, only the summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print events, then the summary, as JSON.")
+@kafka_option
+def consume(
+    bootstrap: str,
+    topic: str,
+    count: int | None,
+    duration: float | None,
+    exit_at_end: bool,
+    from_end: bool,
+    quiet: bool,
+    as_json: bool,
+    kafka: tuple[str, ...],
+) -> None:
+    """Print the events of a topic, of both shapes, and report gaps and duplicates.
+
+    Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C; then
+    says, for each CPU of each run of an agent, how many events were read and how many are
+    missing. Exits with 3 if any are.
+    """
+    reader = _Reader(StreamBooks(from_start=not from_end), count, quiet=quiet, as_json=as_json)
+    end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
+    told = ""
+    with (
+        TopicSource(bootstrap, topic, from_end=from_end, settings=kafka_settings(kafka)) as source,
+        suppress(KeyboardInterrupt),
+    ):
+        while not reader.done and (end_ns is None or clock.boot_ns() < end_ns):
+            reader.take(source.read(0.2))
+            if source.trouble != told:
+                told = source.trouble
+                click.echo(f"taskstream consume: {told or 'the broker answers again'}", err=True)
+            if exit_at_end and source.at_end:
+                break
+    sys.exit(reader.summarize())
+
+
+class _Reader:
+    """Prints events and keeps the books."""
+
+    def __init__(
+        self, books: StreamBooks, count: int | None, *, quiet: bool, as_json: bool
+    ) -> None:
+        self._books = books
+        self._left = count
+        self._quiet = quiet
+        self._as_json = as_json
+        self._rejected = 0
+        self._events = 0
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def take(self, decoded: Decoded) -> None:
+        for position, error in decoded.rejected:
+            self._rejected += 1
+            if self._rejected <= 5:
+                click.echo(f"taskstream consume: message {position} of a read: {error}", err=True)
+        for report in decoded.reports:
+            self._books.report(report)
+        for batch in decoded.batches:
+            part = batch
+            if self._left is not None:
+                part = Batch(
+                    batch.origin, batch.records[: self._left], batch.wall_offset_ns, batch.texts
+                )
+                self._left -= len(part)
+            self._books.add(part)
+            self._events += len(part)
+            if not self._quiet:
+                self._print(part)
+
+    def _print(self, batch: Batch) -> None:
+        lines = (json.dumps(event) if self._as_json else _line(event) for event in _events(batch))
+        text = "\n".join(lines)
+        if text:
+            click.echo(text)
+
+    def summarize(self) -> int:
+        """Print the summary; return the exit code."""
+        summaries = self._books.summaries()
+        missing = sum(s.missing for s in summaries)
+        duplicates = sum(s.duplicates for s in summaries)
+        if self._as_json:
+            click.echo(json.dumps(self._as_map(summaries)))
+        else:
+            for summary in summaries:
+                if summary.missing or summary.duplicates or self._quiet:
+                    click.echo(f"taskstream consume: {_summary_line(summary)}", err=True)
+            click.echo(
+                f"taskstream consume: read {self._events:,} events = "
+                f"{self._events - duplicates:,} once + {duplicates:,} again; "
+                f"missing {missing:,}; not understood {self._rejected:,} messages",
+                err=True,
+            )
+        return LOSSES if missing or self._rejected else 0
+
+    def _as_map(self, summaries: list[CpuSummary]) -> dict[str, Any]:
+        return {
+            "kind": "summary",
+            "events": self._events,
+            "duplicates": sum(s.duplicates for s in summaries),
+            "missing": sum(s.missing for s in summaries),
+            "rejected": self._rejected,
+            "cpus": [
+                {
+                    "host": s.origin.host,
+                    "boot_id": s.origin.boot_id,
+                    "run_ns": s.origin.run_ns,
+                    "cpu": None if s.cpu == NO_CPU else s.cpu,
+                    "events": s.events,
+                    "duplicates": s.duplicates,
+                    "missing": s.missing,
+                    "lost": s.lost,
+                    "dropped": s.dropped,
+                    "unexplained": s.unexplained,
+                    "reported": s.reported,
+                }
+                for s in summaries
+            ],
+        }
+
+
+def _events(batch: Batch) -> Iterator[dict[str, Any]]:
+    for value in EventEncoder(batch.origin).encode(batch).values:
+        yield msgpack.unpackb(value)
+
+
+def _line(event: dict[str, Any]) -> str:
+    """Return one event as a line for people."""
+    when = datetime.fromtimestamp(event["wall_ns"] / 1e9).astimezone()
+    task = (
+        f"{event['tgid']}" if event["pid"] == event["tgid"] else f"{event['tgid']}/{event['pid']}"
+    )
+    flags = [name for name in flag_names(event["flags"]) if not name.endswith("_unknown")]
+    parts = [
+        when.strftime("%H:%M:%S.%f"),
+        event["host"],
+        event["kind"].ljust(4),
+        task.rjust(8),
+        event["comm"].ljust(15),
+        _detail(event),
+        f"[{' '.join(flags)}]" if flags else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _detail(event: dict[str, Any]) -> str:
+    kind = event["kind"]
+    if kind == "fork":
+        return f"by {event['caller_tgid']} flags {event['clone_flags']:#x}"
+    if kind == "exec":
+        return " ".join(event.get("argv") or ["(arguments lost)"])
+    if kind == "exit":
+        how = f"signal {event['signal']}" if event["signal"] else f"status {event['status']}"
+        return f"{how} after {(event['boot_ns'] - event['start_ns']) / 1e9:.3f} s"
+    if kind == "fail":
+        return f"{event['call']} errno {event['errno']}"
+    return f"parent {event['ppid']}" if "ppid" in event else ""
+
+
+def _summary_line(summary: CpuSummary) -> str:
+    where = "snapshot" if summary.cpu == NO_CPU else f"cpu {summary.cpu}"
+    text = (
+        f"{summary.origin.host} run {summary.origin.run_ns} {where}: {summary.events:,} events, "
+        f"{summary.duplicates:,} again, missing {summary.missing:,}"
+    )
+    for name, counts in (("lost in the ring", summary.lost), ("dropped", summary.dropped)):
+        if counts:
+            listed = ", ".join(f"{kind} {number:,}" for kind, number in counts.items())
+            text += f"; {name}: {listed}"
+    if summary.missing and summary.unexplained:
+        text += f"; unexplained {summary.unexplained:,}"
+    return text

@@ -1,0 +1,54 @@
+"""One closed window of time and what happened in it.
+
+A noun: no I/O, no clock. ``taskstream.rates`` draws the charts from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from taskstream.record import COUNTS
+
+__all__ = ["Interval"]
+
+_AT = {count.name: i for i, count in enumerate(COUNTS)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """What happened in one window of time.
+
+    Attributes:
+        start_ns: CLOCK_BOOTTIME at which counting began: of the window, or of the run.
+        end_ns: CLOCK_BOOTTIME of its end, or of the end of the run.
+        wall_ns: CLOCK_REALTIME of ``end_ns``.
+        counts: Events by `COUNTS`, from the kernel's loss-free counters where there are any.
+        received: Events of the window that came through the ring, by `COUNTS`.
+        missed: Program runs that the kernel skipped meanwhile, by program; not in ``counts``.
+        failures_watched: Whether failed calls were counted at all (load mode ``return``).
+    """
+
+    start_ns: int
+    end_ns: int
+    wall_ns: int
+    counts: tuple[int, ...]
+    received: tuple[int, ...]
+    missed: Mapping[str, int] = field(default_factory=dict)
+    failures_watched: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether the kernel skipped no program, so that ``counts`` is all that happened."""
+        return not any(self.missed.values())
+
+    def count(self, name: str) -> int:
+        """Return one count."""
+        return self.counts[_AT[name]]
+
+    def lost(self) -> int:
+        """Return how many events of the window did not come through the ring."""
+        return sum(self.counts) - sum(self.received)
