@@ -1,0 +1,348 @@
+"""The doctor on the kernel that runs, with and without what it needs.
+
+What it says is compared with what the kernel shows elsewhere, or with what the test took away.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from taskstream import resource
+from taskstream.broker import EmbeddedBroker
+from taskstream.doctor import examine
+from taskstream.record import SETTINGS, VERSION
+from taskstream.source.libbpf import BpfObject
+from taskstream.source.live import HOOKS
+
+pytestmark = pytest.mark.kernel
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "taskstream", "doctor"]
+SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+NO_RIGHTS = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+NOBODY = ["setpriv", "--reuid=65534", "--clear-groups"]
+COVER_TRACEFS = (
+    "for at in /sys/kernel/tracing /sys/kernel/debug; do"
+    " if [ -d $at ]; then mount -t tmpfs none $at; fi; done"
+)
+
+
+def require(there, what):
+    """Skip because of what is missing, or fail where a whole kernel was promised."""
+    if there:
+        return
+    if os.environ.get("TASKSTREAM_REQUIRE_KERNEL") == "1":
+        pytest.fail(f"{what} is missing, and TASKSTREAM_REQUIRE_KERNEL=1 promises it")
+    pytest.skip(f"{what} is missing (TASKSTREAM_REQUIRE_KERNEL=1 makes this a failure)")
+
+
+@pytest.fixture(autouse=True)
+def machine():
+    require(os.geteuid() == 0, "root")
+    require(Path("/sys/kernel/btf/vmlinux").exists(), "BTF (/sys/kernel/btf/vmlinux)")
+    require(Path("/sys/kernel/tracing/events").is_dir(), "tracefs at /sys/kernel/tracing")
+    require(resource.bpf_object().exists(), "the BPF object (make bpf)")
+
+
+def run(*arguments, before=(), after=""):
+    """Run the command, behind another one, or after shell commands in a mount namespace."""
+    if after:
+        before = ["unshare", "-m", "sh", "-ec", f'{after}; exec "$@"', "sh", *before]
+    for tool in {"setpriv", "unshare"} & set(before):
+        require(shutil.which(tool), tool)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [*before, *COMMAND, *arguments], cwd="/", env=environment, capture_output=True, text=True
+    )
+
+
+def diagnose(*arguments, **surroundings):
+    """Return exit code and findings by check, as ``--json`` prints them."""
+    done = run("--json", *arguments, **surroundings)
+    assert done.stdout, done.stderr
+    return done.returncode, {finding["check"]: finding for finding in json.loads(done.stdout)}
+
+
+def require_readable_for_nobody():
+    done = subprocess.run(
+        [*NOBODY, sys.executable, "-c", "import taskstream"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    require(done.returncode == 0, "a clone that uid 65534 can read")
+
+
+def spoilt(tmp_path, **replaced):
+    """Write the object with texts replaced by others of their length; double underscore is /."""
+    raw = resource.bpf_object().read_bytes()
+    for old, new in replaced.items():
+        old, new = old.replace("__", "/").encode(), new.replace("__", "/").encode()
+        assert len(old) == len(new)
+        assert old in raw
+        raw = raw.replace(old, new)
+    path = tmp_path / "spoilt.bpf.o"
+    path.write_bytes(raw)
+    return path
+
+
+def by_check(findings):
+    return {finding.check: finding for finding in findings}
+
+
+# --- a machine on which the agent runs -----------------------------------------------------------
+
+
+def test_every_hook_attaches_and_the_agent_can_run_in_both_load_modes():
+    code, found = diagnose()
+    assert code == 0
+    for kind in HOOKS:
+        hook = found[f"hook {kind}"]
+        assert hook["state"] == "ok", hook
+        assert "attaches at tp" in hook["found"]
+    for check in ("BTF", "libbpf", "BPF object", "ring buffer", "iterator", "capabilities"):
+        assert found[check]["state"] == "ok", found[check]
+    assert found["agent"]["found"] == "can run: tracepoint, load mode `entry` or `return`"
+
+
+def test_kprobes_are_said_to_be_there_exactly_where_the_kernel_has_their_code():
+    names = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
+    finding = diagnose()[1]["CONFIG_KPROBES"]
+    require(finding["state"] != "unknown", "a kernel configuration")
+    assert finding["state"] == ("ok" if "register_kprobe" in names else "warn")
+    assert bool(finding["repair"]) == (finding["state"] == "warn")
+
+
+def test_what_is_said_of_the_machine_is_what_the_machine_says():
+    found = diagnose()[1]
+    kernel = os.uname()
+    assert found["kernel"]["found"] == f"Linux {kernel.release} on {kernel.machine}"
+    assert found["CPUs"]["found"].endswith(f"{os.sysconf('SC_NPROCESSORS_ONLN')} online")
+    assert found["iterator"]["found"].startswith("reads ")
+    assert int(found["iterator"]["found"].split()[1]) >= len(list(Path("/proc").glob("[0-9]*"))) / 2
+
+
+def test_without_json_every_check_is_one_plain_line():
+    done = run()
+    checks = list(diagnose()[1])
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(checks)
+    assert all(check in line for check, line in zip(checks, printed, strict=True))
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_nothing_is_left_attached_in_the_process_that_examined():
+    def held():
+        links = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+        return sorted(name for name in map(os.readlink, links) if "bpf" in name or "perf" in name)
+
+    before = held()
+    examine()
+    assert held() == before
+
+
+def test_nothing_is_left_attached_by_the_command():
+    bpftool = shutil.which("bpftool", path=SBIN)
+    require(bpftool, "bpftool")
+
+    def orphans():
+        shown = subprocess.run([bpftool, "-j", "prog", "show"], check=True, capture_output=True)
+        ours = {program for programs in HOOKS.values() for program in programs}
+        return {
+            program["id"]
+            for program in json.loads(shown.stdout)
+            if program.get("name") in ours and not program.get("pids")
+        }
+
+    before = orphans()
+    assert run().returncode == 0
+    deadline = time.monotonic() + 10
+    while orphans() - before and time.monotonic() < deadline:
+        time.sleep(0.1)  # the kernel frees a program a grace period after its last user
+    assert orphans() <= before
+
+
+# --- without rights ------------------------------------------------------------------------------
+
+
+def test_without_root_it_says_run_as_root_and_exits_with_1():
+    require_readable_for_nobody()
+    code, found = diagnose(before=[*NOBODY, *NO_RIGHTS[1:]])
+    assert code == 1
+    for check in ("capabilities", "ring buffer", "iterator", "hook fork", "hook free"):
+        assert found[check]["state"] == "fail", found[check]
+        assert found[check]["repair"].startswith("run as root, or grant CAP_BPF and CAP_PERFMON")
+    assert found["tracefs"]["repair"] == "run as root, or grant CAP_DAC_READ_SEARCH too"
+    assert found["BTF"]["state"] == "ok"
+    assert found["agent"]["found"].startswith("cannot run: capabilities")
+
+
+@pytest.mark.parametrize("before", [NO_RIGHTS, ["unshare", "-r"]])
+def test_root_without_capabilities_that_count_is_no_root(before):
+    code, found = diagnose(before=before)
+    assert code == 1
+    assert found["capabilities"]["state"] == "fail"
+    assert found["hook fork"]["found"] == "tp_btf/task_newtask: Operation not permitted"
+    assert found["hook fork"]["repair"] == found["capabilities"]["repair"]
+
+
+def test_bpf_and_perfmon_alone_allow_load_mode_entry():
+    require_readable_for_nobody()
+    granted = "+bpf,+perfmon"
+    code, found = diagnose(before=[*NOBODY, "--inh-caps", granted, "--ambient-caps", granted])
+    assert code == 0
+    assert found["hook exit"]["state"] == "ok"
+    assert "Permission denied" in found["hook fail"]["found"]
+    assert found["hook fail"]["repair"] == "run as root, or grant CAP_DAC_READ_SEARCH too"
+    assert "load mode `entry`" in found["agent"]["found"]
+
+
+def test_with_the_right_to_read_tracefs_they_allow_load_mode_return():
+    require_readable_for_nobody()
+    granted = "+bpf,+perfmon,+dac_read_search"
+    code, found = diagnose(before=[*NOBODY, "--inh-caps", granted, "--ambient-caps", granted])
+    assert code == 0
+    assert found["agent"]["state"] == "ok"
+
+
+# --- without what the kernel should show ---------------------------------------------------------
+
+
+def test_without_tracefs_load_mode_return_is_off_and_the_mount_repairs_it():
+    code, found = diagnose(after=COVER_TRACEFS)
+    assert code == 0
+    mount = "mount -t tracefs none /sys/kernel/tracing"
+    for check in ("tracefs", "hook fail"):
+        assert found[check]["state"] == "warn"
+        assert "load mode `return` cannot be used" in found[check]["found"]
+        assert found[check]["repair"] == mount
+    assert found["hook fork"]["state"] == "ok"
+    code, found = diagnose(after=f"{COVER_TRACEFS}; {mount}")
+    assert (code, found["agent"]["state"]) == (0, "ok")
+
+
+def test_without_btf_the_agent_cannot_run(tmp_path):
+    (tmp_path / "empty").touch()
+    code, found = diagnose(after=f"mount --bind {tmp_path}/empty /sys/kernel/btf/vmlinux")
+    assert code == 1
+    assert found["BTF"]["state"] == "fail"
+    assert found["hook fork"]["repair"] == found["BTF"]["repair"]
+
+
+def test_lockdown_is_known_as_soon_as_securityfs_is_mounted():
+    mount = "mount -t securityfs none /sys/kernel/security"
+    hidden = diagnose(after="mount -t tmpfs none /sys/kernel/security")[1]["lockdown"]
+    assert hidden["repair"].startswith(mount) or hidden["state"] == "ok"
+    assert diagnose(after=mount)[1]["lockdown"]["state"] != "unknown"
+
+
+# --- objects that do not fit ---------------------------------------------------------------------
+
+
+def test_a_missing_object_is_named_and_nothing_is_said_of_the_hooks(tmp_path):
+    found = by_check(examine(object_path=tmp_path / "gone.o"))
+    assert found["BPF object"].state == "fail"
+    assert str(tmp_path / "gone.o") in found["BPF object"].found
+    assert "make bpf" in found["BPF object"].repair
+    assert found["hook fork"].state == "unknown"
+    assert found["ring buffer"].state == "ok"
+
+
+def test_a_file_that_is_no_object_is_told_from_one(tmp_path):
+    (tmp_path / "text.o").write_text("no ELF")
+    found = by_check(examine(object_path=tmp_path / "text.o"))
+    assert "no BPF object" in found["BPF object"].found
+
+
+def test_an_object_of_another_schema_version_is_refused(tmp_path):
+    with BpfObject(resource.bpf_object()) as opened:
+        as_built = bytes(opened.read_only_data())
+    settings = np.frombuffer(as_built, SETTINGS).copy()
+    settings["schema_version"] = VERSION + 1
+    raw = resource.bpf_object().read_bytes()
+    assert raw.count(as_built) == 1
+    path = tmp_path / "newer.bpf.o"
+    path.write_bytes(raw.replace(as_built, settings.tobytes()))
+    found = by_check(examine(object_path=path))
+    assert found["BPF object"].state == "fail"
+    assert (
+        f"schema version {VERSION + 1}, this program is of {VERSION}" in found["BPF object"].found
+    )
+    assert found["agent"].state == "fail"
+
+
+def test_one_program_that_does_not_load_hides_none_of_the_others(tmp_path):
+    path = spoilt(tmp_path, tp_btf__sched_process_free="tp_btf__sched_process_frob")
+    found = by_check(examine(object_path=path))
+    assert found["hook free"].state == "fail"
+    assert "'sched_process_frob'" in found["hook free"].found
+    assert "taskstream doctor --json" in found["hook free"].repair
+    assert {found[f"hook {kind}"].state for kind in HOOKS if kind != "free"} == {"ok"}
+    assert found["agent"].found == "cannot run: hook free"
+
+
+def test_one_program_that_does_not_attach_hides_none_of_the_others(tmp_path):
+    path = spoilt(tmp_path, tp__syscalls__sys_exit_clone3="tp__syscalls__sys_exit_clowns")
+    found = by_check(examine(object_path=path))
+    assert found["hook fail"].state == "warn"
+    assert found["hook fail"].found == (
+        "load mode `return` cannot be used: tp/syscalls/sys_exit_clowns: No such file or directory"
+    )
+    assert {found[f"hook {kind}"].state for kind in HOOKS if kind != "fail"} == {"ok"}
+
+
+# --- brokers -------------------------------------------------------------------------------------
+
+
+def test_without_a_bootstrap_the_agents_own_broker_is_named():
+    for arguments in ([], ["--bootstrap", "embedded"]):
+        found = diagnose(*arguments)[1]
+        assert found["broker"]["state"] == "ok"
+        assert "would use its own" in found["broker"]["found"]
+        assert "topic" not in found
+
+
+def test_a_broker_that_refuses_is_told_with_the_reason_before_the_time_is_over():
+    start = time.monotonic()
+    code, found = diagnose("--bootstrap", "127.0.0.1:1", "--timeout", "60")
+    assert time.monotonic() - start < 30
+    assert code == 1
+    assert found["broker"]["state"] == "fail"
+    assert "127.0.0.1:1" in found["broker"]["found"]
+    assert "Connection refused" in found["broker"]["found"]
+    assert found["broker"]["repair"] == "start the broker, or correct HOST:PORT in --bootstrap"
+    assert found["agent"]["found"] == "cannot run: broker"
+
+
+def test_a_broker_that_answers_is_told_and_asking_creates_no_topic():
+    with EmbeddedBroker(brokers=3) as broker:
+        for _ in range(2):
+            code, found = diagnose("--bootstrap", f"127.0.0.1:1,{broker.address}", "--topic", "a.b")
+            assert code == 0
+            assert found["broker"]["state"] == "ok"
+            assert "3 brokers" in found["broker"]["found"]
+            assert set(broker.address.split(",")) <= set(found["broker"]["found"].split())
+            assert found["topic"]["state"] == "warn"
+            assert found["topic"]["repair"].startswith("create a.b")
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        admin.list_topics("a.b", timeout=10)  # this question does create it
+        assert (
+            diagnose("--bootstrap", broker.address, "--topic", "a.b")[1]["topic"]["state"] == "ok"
+        )
+
+
+def test_a_setting_that_librdkafka_does_not_know_is_told_and_no_secret_is():
+    code, found = diagnose(
+        "--bootstrap", "127.0.0.1:1", "--kafka", "sasl.pass=hunter2", "--kafka", "acks=all"
+    )
+    assert code == 1
+    assert 'No such configuration property: "sasl.pass"' in found["broker"]["found"]
+    assert "hunter2" not in json.dumps(found)
