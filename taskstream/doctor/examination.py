@@ -184,7 +184,8 @@ def _try_ring_buffer(so_far: Mapping[str, Finding]) -> Finding:
         reason = str(error)
         if "Invalid argument" in reason:
             return Finding("ring buffer", "fail", "this kernel has none", "run Linux 5.8 or newer")
-        return Finding("ring buffer", "fail", reason, judgement.hook_repair("", reason, so_far))
+        repair = judgement.hook_repair("", reason, so_far)
+        return Finding("ring buffer", "fail", f"cannot be created: {reason}", repair)
     return Finding("ring buffer", "ok", "can be created")
 
 

@@ -71,7 +71,7 @@ _CAPABILITIES = {  # include/uapi/linux/capability.h
     "CAP_DAC_READ_SEARCH": 2,
 }
 _WHOLE_UID_RANGE = ["0", "0", "4294967295"]
-_AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON (containers: --cap-add)"
+_AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON; in a container, with --cap-add"
 
 TRACING = {"/sys/kernel/tracing": "tracefs", "/sys/kernel/debug": "debugfs"}
 _STANDS_IN = {"free": "; stands in for release_task, and runs an RCU grace period after it"}
@@ -195,7 +195,7 @@ def judge_cgroups(mounted: Mapping[str, str]) -> Finding:
     v1 = [point for point, kind in mounted.items() if kind == "cgroup"]
     v2 = [point for point, kind in mounted.items() if kind == "cgroup2"]
     if v2:
-        also = f", and {len(v1)} hierarchies of v1, which events do not tell" if v1 else ""
+        also = f", and {len(v1)} hierarchies of v1, whose groups events do not name" if v1 else ""
         return Finding("cgroup", "ok", f"v2 at {v2[0]}{also}")
     if v1:
         repair = "boot with systemd.unified_cgroup_hierarchy=1"
