@@ -14,11 +14,15 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Column", "RowTemplate", "pack"]
+__all__ = ["SHORT_TEXT", "Column", "RowTemplate", "cut_texts", "pack", "slices"]
+
+SHORT_TEXT = "S16"
+"""Type of a column of at most 16 bytes of UTF-8, NUL-padded; only the last column may have it."""
 
 _MARKERS = {"u8": 0xCC, "u16": 0xCD, "u32": 0xCE, "u64": 0xCF, "i32": 0xD2}
-_BIG_ENDIAN = {"u8": ">u1", "u16": ">u2", "u32": ">u4", "u64": ">u8", "i32": ">i4", "bool": "?"}
+_BIG_ENDIAN = {"u8": ">u1", "u16": ">u2", "u32": ">u4", "u64": ">u8", "i32": ">i4", "bool": "u1"}
 _FALSE = 0xC2
+_FIXSTR = 0xA0
 
 
 def pack(value: Any) -> bytes:
@@ -37,7 +41,7 @@ def _array_header(entries: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A member of a row: a number of ``type``, or the same ``constant`` in every row."""
+    """A member of a row: a value of ``type``, or the same ``constant`` in every row."""
 
     name: str
     type: str = ""
@@ -55,61 +59,73 @@ class RowTemplate:
 
     def __init__(self, columns: Sequence[Column], *, keyed: bool, more: int = 0) -> None:
         row = bytearray((_map_header if keyed else _array_header)(len(columns) + more))
-        offsets = []
         self.columns = tuple(columns)
+        members: list[tuple[str, str, int]] = []
         for column in columns:
             row += pack(column.name) if keyed else b""
             if not column.type:
                 row += pack(column.constant)
             elif column.type == "bool":
-                offsets.append(len(row))
+                members.append((column.name, "u1", len(row)))
                 row.append(_FALSE)
+            elif column.type == SHORT_TEXT:
+                members.append((_length_of(column.name), "u1", len(row)))
+                members.append((column.name, SHORT_TEXT, len(row) + 1))
+                row += bytes(17)
             else:
+                members.append((column.name, _BIG_ENDIAN[column.type], len(row) + 1))
                 row.append(_MARKERS[column.type])
-                offsets.append(len(row))
                 row += bytes(np.dtype(_BIG_ENDIAN[column.type]).itemsize)
-        self._values = tuple(c for c in columns if c.type)
+        self._singly = [(c.name, c.type) for c in columns if c.type]
+        self._booleans = [c.name for c in columns if c.type == "bool"]
         self._row = np.frombuffer(bytes(row), np.uint8)
-        self._view = np.dtype(
-            {
-                "names": [c.name for c in self._values],
-                "formats": [
-                    "u1" if c.type == "bool" else _BIG_ENDIAN[c.type] for c in self._values
-                ],
-                "offsets": offsets,
-                "itemsize": len(row),
-            }
-        )
+        self._view = _layout(members, len(row))
         fixed = np.ones(len(row), np.bool_)
-        for column, offset in zip(self._values, offsets, strict=True):
-            fixed[offset : offset + self._view[column.name].itemsize] = False
+        for name, dtype, offset in members:
+            if name not in self._booleans:
+                fixed[offset : offset + np.dtype(dtype).itemsize] = False
         self._fixed = np.flatnonzero(fixed)
+        self._pairs: dict[np.dtype[np.void], tuple[np.dtype[np.void], np.dtype[np.void]]] = {}
 
     @property
     def width(self) -> int:
         """Bytes per row."""
         return len(self._row)
 
-    def encode(self, values: Mapping[str, NDArray[Any]] | NDArray[np.void]) -> NDArray[np.uint8]:
+    def encode(self, records: NDArray[np.void], others: Mapping[str, Any]) -> NDArray[np.uint8]:
         """Encode rows.
 
         Args:
-            values: An array per column that is no constant, each of shape ``(n,)``.
+            records: Structured array of shape ``(n,)``: the members that are named as columns.
+            others: The other columns, by name: arrays of shape ``(n,)``, or one number for all.
+                They go before members of the same name.
 
         Returns:
             Fresh array of shape ``(n, width)``, C order: n rows end to end.
         """
-        count = len(values[self._values[0].name])
-        rows = np.empty((count, self.width), np.uint8)
+        source, target = self._both_views(records.dtype, others)
+        rows = np.empty((len(records), self.width), np.uint8)
         rows[:] = self._row
+        rows.view(target)[:, 0] = records.view(source)  # one call for all members
         view = rows.view(self._view)[:, 0]
-        for column in self._values:
-            source = values[column.name]
-            if column.type == "bool":
-                view[column.name] = source.astype(np.uint8) + _FALSE
-            else:
-                view[column.name] = source
+        for name, dtype in self._singly:
+            if dtype == SHORT_TEXT:
+                text = cut_texts(others[name] if name in others else records[name])
+                view[name] = text
+                view[_length_of(name)] = np.strings.str_len(text) | _FIXSTR
+            elif name in others:
+                values = others[name]
+                view[name] = np.where(values, _FALSE + 1, _FALSE) if dtype == "bool" else values
         return rows
+
+    def _both_views(
+        self, dtype: np.dtype[np.void], others: Mapping[str, Any]
+    ) -> tuple[np.dtype[np.void], np.dtype[np.void]]:
+        """Return views of the record and of the row with the same members in the same order."""
+        if dtype not in self._pairs:
+            names = [n for n, t in self._singly if t != SHORT_TEXT and n not in others]
+            self._pairs[dtype] = _part(dtype, names), _part(self._view, names)
+        return self._pairs[dtype]
 
     def matches(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Tell which rows an equal template encoded.
@@ -120,10 +136,10 @@ class RowTemplate:
         Returns:
             Array of shape ``(n,)``: headers, keys and type markers are this template's.
         """
-        same: NDArray[np.bool_] = (rows[:, self._fixed] == self._row[self._fixed]).all(axis=1)
-        for column in self._values:
-            if column.type == "bool":
-                same &= np.isin(rows.view(self._view)[:, 0][column.name], (_FALSE, _FALSE + 1))
+        given, own = rows[:, self._fixed], self._row[self._fixed]
+        for name in self._booleans:
+            given[:, np.flatnonzero(self._fixed == _offset(self._view, name))] &= 0xFE
+        same: NDArray[np.bool_] = (given == own).all(axis=1)
         return same
 
     def view(self, rows: NDArray[np.uint8]) -> NDArray[np.void]:
@@ -138,3 +154,46 @@ class RowTemplate:
         """
         members: NDArray[np.void] = rows.view(self._view)[:, 0]
         return members
+
+
+def slices(rows: NDArray[np.uint8]) -> list[bytes]:
+    """Return each row as bytes, without the NULs of a short text that ends it."""
+    listed: list[bytes] = rows.view(f"S{rows.shape[1]}")[:, 0].tolist()
+    return listed
+
+
+def cut_texts(texts: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Cut each text at its first NUL (the kernel may leave old bytes behind it).
+
+    Args:
+        texts: ``S16`` array of shape ``(n,)``.
+    """
+    letters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), -1)
+    behind_nul = (letters[:, :-1] == 0) & (letters[:, 1:] != 0)
+    if not behind_nul.any():
+        return texts
+    alive = np.logical_and.accumulate(letters != 0, axis=1)
+    cut: NDArray[np.bytes_] = (letters * alive).view(texts.dtype)[:, 0]
+    return cut
+
+
+def _length_of(name: str) -> str:
+    return f"{name} marker"
+
+
+def _offset(dtype: np.dtype[np.void], name: str) -> int:
+    assert dtype.fields is not None
+    return int(dtype.fields[name][1])
+
+
+def _part(dtype: np.dtype[np.void], names: Sequence[str]) -> np.dtype[np.void]:
+    """Return a dtype of the same size with only some members."""
+    members = [(name, dtype[name].str, _offset(dtype, name)) for name in names]
+    return _layout(members, dtype.itemsize)
+
+
+def _layout(members: Sequence[tuple[str, str, int]], size: int) -> np.dtype[np.void]:
+    names = [name for name, _, _ in members]
+    formats = [dtype for _, dtype, _ in members]
+    offsets = [offset for _, _, offset in members]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})

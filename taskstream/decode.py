@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Origin, in_time_order, join_records
+from taskstream.batch import Batch, ExecText, Origin, in_time_order, join_records, take
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
@@ -260,7 +260,7 @@ def _batches(rows: _Rows) -> list[Batch]:
     batches = []
     for (origin, run_ns, offset), positions in members.items():
         tails = [tail for tail in (rows.tails[p] for p in positions) if tail is not None]
-        records = rows.records[positions]
+        records = take(rows.records, np.array(positions))
         texts = _set_texts(records, tails)
         batches.append(Batch(Origin(*origin, run_ns), records, offset, texts))
     return batches

@@ -8,14 +8,15 @@ events their arguments and to slice one ``bytes`` per event.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Origin
-from taskstream.columns import RowTemplate, pack
+from taskstream.batch import Batch, ExecText, Origin, take
+from taskstream.columns import SHORT_TEXT, Column, RowTemplate, pack, slices
 from taskstream.record import FLAGS, KINDS, VERSION
 from taskstream.shape import ESCAPED, columns_of, derived, groups_of, hidden_fields, row_template
 from taskstream.text import escape, is_utf8, split_argv
@@ -29,7 +30,7 @@ __all__ = [
 
 _ARGS_LOST = FLAGS["args_lost"].mask
 _NO_TEXT: ExecText = (b"", b"")
-_CACHED_SUFFIXES = 65536
+COMM_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +61,27 @@ class Messages:
 # --- texts that are not UTF-8 -------------------------------------------------------------------
 
 
-def _mark_escaped(batch: Batch) -> NDArray[np.uint32]:
-    """Return the flags column with ``text_escaped`` set where a text is not UTF-8."""
-    flags: NDArray[np.uint32] = batch.records["flags"]
+def _marked(batch: Batch) -> NDArray[np.void]:
+    """Return the records, with ``text_escaped`` set where a text is not UTF-8."""
+    records = batch.records
     bad: list[int] = []
-    letters = np.ascontiguousarray(batch.records["comm"]).view(np.uint8)
-    if (letters & 0x80).any():
-        high = (letters.reshape(len(batch), -1) & 0x80).any(axis=1)
-        comms = batch.records["comm"]
+    comms = np.ascontiguousarray(records["comm"])
+    letters = comms.view(np.uint64)
+    if (letters & np.uint64(0x8080808080808080)).any():
+        high = (letters.reshape(-1, 2) & np.uint64(0x8080808080808080)).any(axis=1)
         bad += [row for row in np.flatnonzero(high).tolist() if not is_utf8(_comm(comms[row]))]
-    execs = np.flatnonzero(batch.records["kind"] == KINDS["exec"])
-    for row, place in zip(execs.tolist(), _places(batch.records[execs]), strict=True):
-        filename, argv = batch.texts.get(place, _NO_TEXT)
-        if filename.isascii() and argv.isascii():
-            continue
-        if not all(map(is_utf8, (filename, *split_argv(argv)))):
-            bad.append(row)
+    if batch.texts:
+        execs = np.flatnonzero(records["kind"] == KINDS["exec"])
+        for row, place in zip(execs.tolist(), _places(records[execs]), strict=True):
+            filename, argv = batch.texts.get(place, _NO_TEXT)
+            if filename.isascii() and argv.isascii():
+                continue
+            if not all(map(is_utf8, (filename, *split_argv(argv)))):
+                bad.append(row)
     if bad:
-        flags = flags.copy()
-        flags[bad] |= ESCAPED
-    return flags
+        records = take(records, np.arange(len(records)))
+        records["flags"][bad] |= ESCAPED
+    return records
 
 
 def _places(records: NDArray[np.void]) -> Iterator[tuple[int, int]]:
@@ -93,45 +95,28 @@ def _comm(raw: bytes) -> bytes:
 # --- one message per event -----------------------------------------------------------------------
 
 
-class _Tails(dict[bytes, bytes]):
-    """The packed texts that end an event, by comm."""
-
-    def __init__(self, origin: Origin) -> None:
-        super().__init__()
-        known = {"host": origin.host, "boot_id": origin.boot_id}
-        self._common = b"".join(
-            pack(field.wire) + pack(known.get(field.name))
-            for field in record.text_fields("task")
-            if field.name != "comm"
-        )
-
-    def build(self, comm: bytes, *, escaped: bool = False) -> bytes:
-        text = escape(_comm(comm)) if escaped else _comm(comm).decode()
-        return pack("comm") + pack(text) + self._common
-
-    def __missing__(self, comm: bytes) -> bytes:
-        if len(self) >= _CACHED_SUFFIXES:
-            self.clear()
-        tail = self[comm] = self.build(comm)
-        return tail
-
-
 class EventEncoder:
     """Encodes batches of one origin, one message per event."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._tails = _Tails(origin)
+        self._known = {"host": origin.host, "boot_id": origin.boot_id}
+        self._key_head = np.frombuffer(origin.host.encode() + b"/", np.uint8)
         self._templates: dict[tuple[str, int, str | None], RowTemplate] = {}
 
     def _template(self, kind: str, flags: int, call: str | None) -> RowTemplate:
         key = (kind, flags, call)
         if key not in self._templates:
-            hidden = hidden_fields(kind, flags)
-            texts = [f for f in record.text_fields(kind) if f.name not in hidden]
-            self._templates[key] = RowTemplate(
-                columns_of(kind, flags, call, keyed=True), keyed=True, more=len(texts)
-            )
+            texts = record.text_fields(kind)
+            own = [f for f in texts if f.kinds and f.name not in hidden_fields(kind, flags)]
+            columns = columns_of(kind, flags, call, keyed=True)
+            columns += [
+                Column(f.wire, constant=self._known.get(f.name))
+                for f in texts
+                if not f.kinds and f.name != "comm"
+            ]
+            columns.append(Column("comm", SHORT_TEXT))
+            self._templates[key] = RowTemplate(columns, keyed=True, more=len(own))
         return self._templates[key]
 
     def encode(self, batch: Batch) -> Messages:
@@ -141,53 +126,60 @@ class EventEncoder:
             One message per event, in the order of the batch. The key is the host and the
             identity of the process, so one process stays in order in one partition.
         """
-        values: list[bytes] = [b""] * len(batch)
-        flags = _mark_escaped(batch)
-        for kind, shape, call, rows in groups_of(batch.records):
-            group = batch.records if len(rows) == len(batch) else batch.records[rows]
-            columns = {name: group[name] for name in record.RECORD.names or ()}
-            columns |= derived(kind, group, batch) | {"flags": flags[rows]}
-            matrix = self._template(kind, shape, call).encode(columns)
-            heads = matrix.view(f"V{matrix.shape[1]}")[:, 0].tolist()
-            tails = self._text_tails(group["comm"].tolist(), flags[rows])
-            if kind == "exec":
-                texts = self._exec_texts(batch, group, flags[rows])
-                tails = [text + tail for text, tail in zip(texts, tails, strict=True)]
-            if len(rows) == len(batch):
-                values = [head + tail for head, tail in zip(heads, tails, strict=True)]
-            else:
-                for row, head, tail in zip(rows.tolist(), heads, tails, strict=True):
-                    values[row] = head + tail
+        records = _marked(batch)
+        listed: list[bytes] = []
+        order: list[NDArray[np.intp]] = []
+        for kind, shape, call, rows in groups_of(records):
+            group = records if len(rows) == len(records) else take(records, rows)
+            matrix = self._template(kind, shape, call).encode(group, derived(kind, group, batch))
+            listed += self._messages(batch, kind, group, matrix)
+            order.append(rows)
         stamps_ms = _stamps_ms(batch).tolist()
-        return Messages(values, self._keys(batch), stamps_ms, [batch.records])
+        return Messages(_in_order(listed, order), self._keys(batch), stamps_ms, [batch.records])
 
-    def _text_tails(self, comms: list[bytes], flags: NDArray[np.uint32]) -> list[bytes]:
-        if not (flags & ESCAPED).any():
-            return list(map(self._tails.__getitem__, comms))
-        return [
-            self._tails.build(comm, escaped=True) if bits & ESCAPED else self._tails[comm]
-            for comm, bits in zip(comms, flags.tolist(), strict=True)
-        ]
-
-    def _exec_texts(
-        self, batch: Batch, group: NDArray[np.void], flags: NDArray[np.uint32]
+    def _messages(
+        self, batch: Batch, kind: str, group: NDArray[np.void], matrix: NDArray[np.uint8]
     ) -> list[bytes]:
-        places = _places(group)
-        return [
-            b"" if bits & _ARGS_LOST else _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
-            for place, bits in zip(places, flags.tolist(), strict=True)
-        ]
+        """Slice rows into messages, and append what a row cannot hold."""
+        messages = slices(matrix)
+        flags = group["flags"]
+        for row in np.flatnonzero(flags & ESCAPED).tolist():
+            head = matrix[row, : -1 - COMM_BYTES].tobytes()
+            messages[row] = head + pack(escape(_comm(group["comm"][row])))
+        if kind == "exec" and not flags[0] & _ARGS_LOST:
+            texts = [
+                _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
+                for place, bits in zip(_places(group), flags.tolist(), strict=True)
+            ]
+            messages = list(map(bytes.__add__, messages, texts))
+        return messages
 
     def _keys(self, batch: Batch) -> list[bytes]:
         """Return ``HOST/TGID-START`` per event, both numbers in fixed-width hexadecimal."""
-        host = self._origin.host.encode() + b"/"
-        keys = np.empty((len(batch), len(host) + 25), np.uint8)
-        keys[:, : len(host)] = np.frombuffer(host, np.uint8)
-        keys[:, len(host) : len(host) + 8] = _hexadecimal(batch.records["tgid"], ">u4")
-        keys[:, len(host) + 8] = ord("-")
-        keys[:, len(host) + 9 :] = _hexadecimal(batch.records["process_start_ns"], ">u8")
-        listed: list[bytes] = keys.view(f"S{keys.shape[1]}")[:, 0].tolist()
-        return listed
+        identity = np.empty(len(batch), _IDENTITY)
+        identity["tgid"] = batch.records["tgid"]
+        identity["start_ns"] = batch.records["process_start_ns"]
+        digits = _HEX[identity.view(np.uint8)].view(np.uint8).reshape(len(batch), 24)
+        at = len(self._key_head)
+        keys = np.empty((len(batch), at + 25), np.uint8)
+        keys[:, :at] = self._key_head
+        keys[:, at : at + 8] = digits[:, :8]
+        keys[:, at + 8] = ord("-")
+        keys[:, at + 9 :] = digits[:, 8:]
+        return slices(keys)
+
+
+def _in_order(messages: list[bytes], order: list[NDArray[np.intp]]) -> list[bytes]:
+    """Put messages that were made group by group back into the order of their batch."""
+    if len(order) < 2:
+        return messages
+    place = np.empty(len(messages), np.intp)
+    place[np.concatenate(order)] = np.arange(len(messages))
+    return list(itemgetter(*place.tolist())(messages))
+
+
+_IDENTITY = np.dtype([("tgid", ">u4"), ("start_ns", ">u8")])
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
 @lru_cache(maxsize=4096)
@@ -202,14 +194,6 @@ def exec_text(text: ExecText, *, escaped: bool) -> tuple[str, list[str]]:
     if escaped:
         return escape(filename), [escape(arg) for arg in split_argv(argv)]
     return filename.decode(), [arg.decode() for arg in split_argv(argv)]
-
-
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
-
-
-def _hexadecimal(values: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
-    octets = values.astype(dtype).view(np.uint8).reshape(len(values), -1)
-    return _HEX[octets].view(np.uint8)
 
 
 def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
@@ -270,12 +254,12 @@ def encode_batch(
 
 
 def _batch_message(batch: Batch) -> bytes:
-    flags = _mark_escaped(batch)
+    records = _marked(batch)
     strings: dict[str, int] = {}
-    groups = list(groups_of(batch.records))
-    body = bytearray()
-    for kind, shape, call, rows in groups:
-        body += _group(batch, kind, shape, call, rows, flags[rows], strings)
+    groups = [
+        _group(batch, kind, call, shape, take(records, rows), strings)
+        for kind, shape, call, rows in groups_of(records)
+    ]
     boot_ns = int(batch.records["boot_ns"][0])
     head = {
         "v": VERSION,
@@ -290,58 +274,55 @@ def _batch_message(batch: Batch) -> bytes:
     packed = bytearray([0x80 | len(head) + 1])
     for name, value in head.items():
         packed += pack(name) + pack(value)
-    packed += pack("groups") + b"\xdd" + len(groups).to_bytes(4, "big") + body
+    packed += pack("groups") + _array32(len(groups)) + b"".join(groups)
     return bytes(packed)
+
+
+def _array32(entries: int) -> bytes:
+    return b"\xdd" + entries.to_bytes(4, "big")
 
 
 def _group(
     batch: Batch,
     kind: str,
-    shape: int,
     call: str | None,
-    rows: NDArray[np.intp],
-    flags: NDArray[np.uint32],
+    shape: int,
+    records: NDArray[np.void],
     strings: dict[str, int],
 ) -> bytes:
-    """Pack one group: kind, names of the fields, rows, and what exec has besides."""
-    records = batch.records[rows]
+    """Pack one group: kind, names of the fields, what exec has besides, and the rows."""
     template = row_template(kind, shape)
-    columns = {name: records[name] for name in record.RECORD.names or ()}
-    columns |= derived(kind, records, batch) | {"flags": flags}
-    columns["comm"] = _string_indexes(records, flags, strings)
+    flags = records["flags"].tolist()
+    others = derived(kind, records, batch) | {"comm": _string_indexes(records, flags, strings)}
     parts: dict[str, Any] = {"kind": kind, "fields": [c.name for c in template.columns]}
     if call:
         parts["call"] = call
     if kind == "exec" and not shape & _ARGS_LOST:
         texts = [
             exec_text(batch.texts[place], escaped=bool(bits & ESCAPED))
-            for place, bits in zip(_places(records), flags.tolist(), strict=True)
+            for place, bits in zip(_places(records), flags, strict=True)
         ]
         parts["filename"] = [filename for filename, _ in texts]
         parts["argv"] = [argv for _, argv in texts]
     packed = bytearray([0x80 | len(parts) + 1])
     for name, value in parts.items():
         packed += pack(name) + pack(value)
-    packed += pack("rows") + b"\xdd" + len(rows).to_bytes(4, "big")
-    packed += template.encode(columns).tobytes()
+    packed += pack("rows") + _array32(len(records))
+    packed += template.encode(records, others).tobytes()
     return bytes(packed)
 
 
 def _string_indexes(
-    records: NDArray[np.void], flags: NDArray[np.uint32], strings: dict[str, int]
+    records: NDArray[np.void], flags: list[int], strings: dict[str, int]
 ) -> NDArray[np.uint32]:
     """Put the comms into the message's table of strings; return each record's index."""
-    escaped = (flags & ESCAPED).astype(np.bool_)
-    indexes = np.empty(len(records), np.uint32)
-    for bad in (False, True):
-        rows = np.flatnonzero(escaped == bad)
-        known: dict[bytes, int] = {}
-        listed = []
-        for comm in records["comm"][rows].tolist():
-            index = known.get(comm)
-            if index is None:
-                text = escape(_comm(comm)) if bad else _comm(comm).decode()
-                index = known[comm] = strings.setdefault(text, len(strings))
-            listed.append(index)
-        indexes[rows] = listed
-    return indexes
+    known: dict[tuple[bytes, int], int] = {}
+    indexes = []
+    for comm, bits in zip(records["comm"].tolist(), flags, strict=True):
+        key = comm, bits & ESCAPED
+        index = known.get(key)
+        if index is None:
+            text = escape(_comm(comm)) if bits & ESCAPED else _comm(comm).decode()
+            index = known[key] = strings.setdefault(text, len(strings))
+        indexes.append(index)
+    return np.array(indexes, np.uint32)

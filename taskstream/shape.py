@@ -75,25 +75,38 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
 
 def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None, NDArray[np.intp]]]:
     """Split records into groups that share one row shape: kind, deciding flags, call, rows."""
-    names = {value: name for name, value in CALLS.items()}
+    kinds = np.ascontiguousarray(records["kind"])
     for kind, value in KINDS.items():
-        rows = np.flatnonzero(records["kind"] == value)
-        if not len(rows):
-            continue
-        shape = (records["flags"][rows] & _deciding_mask(kind)).astype(np.uint64)
+        rows = np.flatnonzero(kinds == value)
         if kind == "fail":
-            shape |= records["call"][rows].astype(np.uint64) << 32
-        shapes = shape[:1] if (shape == shape[0]).all() else np.unique(shape)
-        for one in shapes.tolist():
-            chosen = rows if len(shapes) == 1 else rows[shape == one]
-            yield kind, one & 0xFFFFFFFF, names.get(one >> 32), chosen
+            calls = records["call"][rows]
+            for call, number in CALLS.items():
+                for flags, some in _by_flags(kind, records, rows[calls == number]):
+                    yield kind, flags, call, some
+        else:
+            for flags, some in _by_flags(kind, records, rows):
+                yield kind, flags, None, some
 
 
-def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDArray[Any]]:
-    """Compute the derived columns of records of one kind."""
-    columns: dict[str, NDArray[Any]] = {
-        "wall_ns": (records["boot_ns"].astype(np.int64) + batch.wall_offset_ns).astype(np.uint64),
-        "run_ns": np.full(len(records), batch.origin.run_ns, np.uint64),
+def _by_flags(
+    kind: str, records: NDArray[np.void], rows: NDArray[np.intp]
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    mask = np.uint32(_deciding_mask(kind))
+    while len(rows):
+        deciding = records["flags"][rows] & mask
+        alike = deciding == deciding[0]
+        if alike.all():
+            yield int(deciding[0]), rows
+            return
+        yield int(deciding[0]), rows[alike]
+        rows = rows[~alike]
+
+
+def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDArray[Any] | int]:
+    """Compute the derived columns of records of one kind; a number stands for a whole column."""
+    columns: dict[str, NDArray[Any] | int] = {
+        "wall_ns": records["boot_ns"] + np.uint64(batch.wall_offset_ns % (1 << 64)),
+        "run_ns": batch.origin.run_ns,
     }
     if kind == "exit":
         code = records["exit_code"]
