@@ -110,9 +110,9 @@ class RowTemplate:
         view = rows.view(self._view)[:, 0]
         for name, dtype in self._singly:
             if dtype == SHORT_TEXT:
-                text = cut_texts(others[name] if name in others else records[name])
+                text, lengths = cut_texts(others[name] if name in others else records[name])
                 view[name] = text
-                view[_length_of(name)] = np.strings.str_len(text) | _FIXSTR
+                view[_length_of(name)] = lengths | _FIXSTR
             elif name in others:
                 values = others[name]
                 view[name] = np.where(values, _FALSE + 1, _FALSE) if dtype == "bool" else values
@@ -162,19 +162,23 @@ def slices(rows: NDArray[np.uint8]) -> list[bytes]:
     return listed
 
 
-def cut_texts(texts: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+def cut_texts(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.bytes_], NDArray[np.intp]]:
     """Cut each text at its first NUL (the kernel may leave old bytes behind it).
 
     Args:
         texts: ``S16`` array of shape ``(n,)``.
+
+    Returns:
+        The texts, NUL-padded, and their lengths in bytes.
     """
-    letters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), -1)
-    behind_nul = (letters[:, :-1] == 0) & (letters[:, 1:] != 0)
-    if not behind_nul.any():
-        return texts
-    alive = np.logical_and.accumulate(letters != 0, axis=1)
-    cut: NDArray[np.bytes_] = (letters * alive).view(texts.dtype)[:, 0]
-    return cut
+    texts = np.ascontiguousarray(texts)
+    letters = texts.view(np.uint8)
+    lengths = np.strings.str_len(texts)
+    if np.count_nonzero(letters) == lengths.sum():
+        return texts, lengths
+    matrix = letters.reshape(len(texts), -1)
+    alive = np.logical_and.accumulate(matrix != 0, axis=1)
+    return (matrix * alive).view(texts.dtype)[:, 0], alive.sum(axis=1)
 
 
 def _length_of(name: str) -> str:

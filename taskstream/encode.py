@@ -6,6 +6,7 @@ events their arguments and to slice one ``bytes`` per event.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -64,24 +65,22 @@ class Messages:
 def _marked(batch: Batch) -> NDArray[np.void]:
     """Return the records, with ``text_escaped`` set where a text is not UTF-8."""
     records = batch.records
-    bad: list[int] = []
-    comms = np.ascontiguousarray(records["comm"])
-    letters = comms.view(np.uint64)
-    if (letters & np.uint64(0x8080808080808080)).any():
-        high = (letters.reshape(-1, 2) & np.uint64(0x8080808080808080)).any(axis=1)
-        bad += [row for row in np.flatnonzero(high).tolist() if not is_utf8(_comm(comms[row]))]
-    if batch.texts:
-        execs = np.flatnonzero(records["kind"] == KINDS["exec"])
-        for row, place in zip(execs.tolist(), _places(records[execs]), strict=True):
-            filename, argv = batch.texts.get(place, _NO_TEXT)
-            if filename.isascii() and argv.isascii():
-                continue
-            if not all(map(is_utf8, (filename, *split_argv(argv)))):
-                bad.append(row)
+    bad = [row for row, comm in enumerate(records["comm"].tolist()) if not is_utf8(_comm(comm))]
+    execs = np.flatnonzero(records["kind"] == KINDS["exec"])
+    for row, place in zip(execs.tolist(), _places(records[execs]), strict=True):
+        filename, argv = batch.texts.get(place, _NO_TEXT)
+        if not all(map(is_utf8, (filename, *split_argv(argv)))):
+            bad.append(row)
     if bad:
         records = take(records, np.arange(len(records)))
         records["flags"][bad] |= ESCAPED
     return records
+
+
+def _ascii_comms(records: NDArray[np.void]) -> bool:
+    """Tell whether every comm is ASCII, as nearly always."""
+    letters = np.ascontiguousarray(records["comm"]).view(np.uint64)
+    return not (letters & np.uint64(0x8080808080808080)).any()
 
 
 def _places(records: NDArray[np.void]) -> Iterator[tuple[int, int]]:
@@ -126,7 +125,12 @@ class EventEncoder:
             One message per event, in the order of the batch. The key is the host and the
             identity of the process, so one process stays in order in one partition.
         """
-        records = _marked(batch)
+        if _ascii_comms(batch.records):
+            with suppress(UnicodeDecodeError):
+                return self._encode(batch, batch.records)
+        return self._encode(batch, _marked(batch))
+
+    def _encode(self, batch: Batch, records: NDArray[np.void]) -> Messages:
         listed: list[bytes] = []
         order: list[NDArray[np.intp]] = []
         for kind, shape, call, rows in groups_of(records):
@@ -254,7 +258,13 @@ def encode_batch(
 
 
 def _batch_message(batch: Batch) -> bytes:
-    records = _marked(batch)
+    if _ascii_comms(batch.records):
+        with suppress(UnicodeDecodeError):
+            return _pack_batch(batch, batch.records)
+    return _pack_batch(batch, _marked(batch))
+
+
+def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
     strings: dict[str, int] = {}
     groups = [
         _group(batch, kind, call, shape, take(records, rows), strings)

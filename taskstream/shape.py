@@ -76,7 +76,10 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
 def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None, NDArray[np.intp]]]:
     """Split records into groups that share one row shape: kind, deciding flags, call, rows."""
     kinds = np.ascontiguousarray(records["kind"])
+    present = set(kinds.tobytes())
     for kind, value in KINDS.items():
+        if value not in present:
+            continue
         rows = np.flatnonzero(kinds == value)
         if kind == "fail":
             calls = records["call"][rows]
