@@ -73,8 +73,9 @@ def run(
 ) -> None:
     """Record this host's task events: publish them to Kafka and show the rates.
 
-    Needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE. Stops on Ctrl-C, SIGTERM or
-    after --duration, with one line whose numbers add up; exits with 3 if events were lost.
+    Needs root, or CAP_BPF and CAP_PERFMON (load mode `return` also CAP_DAC_READ_SEARCH).
+    Stops on Ctrl-C, SIGTERM or after --duration, with one line whose numbers add up; exits
+    with 3 if events were lost.
     """
     settings = load(config_file)
     settings |= {name: value for name, value in options.items() if value is not None}
@@ -165,6 +166,8 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             config = replace(config, bootstrap=broker.address)
         sink = KafkaSink(_kafka_options(config))
         source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
+        for note in source.notes:
+            _say(note)
         _say(f"publishing to {config.bootstrap}, topic {config.topic}")
         _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         screen = _screen(config, as_json)

@@ -161,7 +161,7 @@ def _open_object(path: Path) -> Finding:
         return Finding(check, "fail", f"{path} is missing", repair)
     try:
         with libbpf.BpfObject(path) as opened:
-            data = opened.read_only_data()
+            data = opened.data(".rodata")
             ours = len(data) == SETTINGS.itemsize
             found = int(np.frombuffer(data, SETTINGS, 1)["schema_version"][0]) if ours else None
     except KernelError as error:

@@ -196,13 +196,19 @@ class BpfObject:
 
     # --- before loading ---
 
-    def read_only_data(self) -> memoryview:
-        """Return the object's read-only data, to be read and set before `load`."""
-        name = next((n for n in self._maps if n.endswith(".rodata")), None)
+    def data(self, section: str) -> memoryview:
+        """Return a data section of the object, to be read and set before `load`.
+
+        Args:
+            section: ``.rodata`` or ``.bss``.
+        """
+        name = next((n for n in self._maps if n.endswith(section)), None)
         size = ctypes.c_size_t(0)
         at = _bpf.bpf_map__initial_value(self._maps[name], ctypes.byref(size)) if name else None
         if not at:
-            raise KernelError("the BPF object has no settings: it was not built by this project")
+            raise KernelError(
+                f"the BPF object has no {section}: it was not built from this project's bpf/"
+            )
         return memoryview((ctypes.c_char * size.value).from_address(at)).cast("B")
 
     def set_max_entries(self, name: str, entries: int) -> None:
@@ -225,7 +231,7 @@ class BpfObject:
         if not _bpf.bpf_object__load(self._object):
             return
         code = ctypes.get_errno()
-        if code in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
+        if code == errno.EPERM and not any("BEGIN PROG LOAD LOG" in line for line in _log):
             raise KernelError(
                 "no permission to load BPF: run as root, or grant CAP_BPF and CAP_PERFMON"
             )

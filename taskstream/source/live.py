@@ -5,6 +5,7 @@ this module is written in ``bpf/emit.h``.
 """
 
 import mmap
+import os
 import resource as limits
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import clock, resource
-from taskstream.batch import Batch, ExecText, Origin
+from taskstream.batch import Batch, ExecText, Origin, take
 from taskstream.errors import KernelError, RecordError
 from taskstream.record import (
     ARGS_HEADER,
@@ -29,6 +30,7 @@ from taskstream.record import (
     WINDOW_TOTALS,
 )
 from taskstream.source.libbpf import BpfObject, possible_cpus
+from taskstream.source.proc import running_tasks
 from taskstream.source.ring import FixedRing, VariableRing
 
 __all__ = ["HOOKS", "LiveOptions", "LiveSource"]
@@ -66,6 +68,7 @@ class LiveOptions:
         args_ring_bytes: Size of the ring for filename and argv.
         args_max: Bytes of argv to keep per exec.
         last_thread_by_map: Settle group_dead as on kernels before 6.16.
+        snapshot_from_proc: Read the running tasks from /proc, as on kernels before 5.8.
         object_path: The compiled object.
     """
 
@@ -75,11 +78,18 @@ class LiveOptions:
     args_ring_bytes: int = 8 << 20
     args_max: int = 4096
     last_thread_by_map: bool = False
+    snapshot_from_proc: bool = False
     object_path: Path | None = None
 
 
 class LiveSource:
     """The probes, loaded and attached; the events are in the ring from the moment it is made.
+
+    Attributes:
+        origin: This run.
+        attached_ns: CLOCK_BOOTTIME at which all probes were attached.
+        clock_step_ns: By how much the wall clock was stepped; who reads it sets it to 0.
+        notes: What works in another way than usual here, one line each, with the reason.
 
     Raises:
         KernelError: the kernel, or this process's rights, do not allow it.
@@ -93,9 +103,10 @@ class LiveSource:
         self.clock_step_ns = 0
         _check_kernel(options)
         self.origin = Origin(host, _boot_id(), clock.boot_ns())
-        self._object = BpfObject(options.object_path or resource.bpf_object())
+        self.notes: list[str] = []
+        self._iterator = not options.snapshot_from_proc
+        self._object = self._load_some()
         try:
-            self._load()
             self._ring = FixedRing(
                 self._object.map_descriptor("events"), options.ring_bytes, RECORD.itemsize
             )
@@ -109,8 +120,31 @@ class LiveSource:
 
     # --- loading ---
 
+    def _load_some(self) -> BpfObject:
+        """Load the object; without the task iterator, where the kernel has none (before 5.8)."""
+        path = self.options.object_path or resource.bpf_object()
+        while True:
+            self._object = BpfObject(path)
+            try:
+                self._load()
+            except KernelError as error:
+                self._object.close()
+                if not self._iterator or "on_snapshot" not in str(error):
+                    raise
+                self._iterator = False
+            except BaseException:
+                self._object.close()
+                raise
+            else:
+                if not self._iterator:
+                    self.notes.append(
+                        "no task iterator: the running tasks are read from /proc, with start "
+                        "times good to a clock tick"
+                    )
+                return self._object
+
     def _load(self) -> None:
-        options, data = self.options, self._object.read_only_data()
+        options, data = self.options, self._object.data(".rodata")
         settings = np.frombuffer(data, SETTINGS, 1) if len(data) == SETTINGS.itemsize else None
         found = "another" if settings is None else int(settings["schema_version"][0])
         if settings is None or found != VERSION:
@@ -128,6 +162,9 @@ class LiveSource:
         if options.load_mode == "entry":
             for program in HOOKS["fail"]:
                 self._object.leave_out(program)
+        if not self._iterator:
+            self._object.leave_out(_SNAPSHOT)
+            np.frombuffer(self._object.data(".bss"), np.uint32, 1)[0] = os.getpid()
         _raise_memory_limit()
         self._object.load()
 
@@ -142,8 +179,9 @@ class LiveSource:
         The iterator runs once before, so that the probes know the agent from their first
         event on; the snapshot itself comes after the attachment, so that no task is missed.
         """
-        self._object.attach(_SNAPSHOT)
-        self._object.read_iterator(_SNAPSHOT)
+        if self._iterator:
+            self._object.attach(_SNAPSHOT)
+            self._object.read_iterator(_SNAPSHOT)
         for program in self.programs:
             self._object.attach(program)
         attached = clock.boot_ns()
@@ -153,8 +191,11 @@ class LiveSource:
 
     def _running_before(self, attached_ns: int) -> NDArray[np.void]:
         """Read the running tasks; those that began after the attachment are in the ring."""
-        read = np.frombuffer(self._object.read_iterator(_SNAPSHOT), RECORD)
-        records: NDArray[np.void] = read[read["start_ns"] < attached_ns].copy()
+        if self._iterator:
+            read = np.frombuffer(self._object.read_iterator(_SNAPSHOT), RECORD)
+        else:
+            read = running_tasks()
+        records = take(read, np.flatnonzero(read["start_ns"] < attached_ns))
         records["cpu"] = NO_CPU
         records["seq"] = self.origin.run_ns + np.arange(len(records), dtype=np.uint64)
         return records
@@ -278,8 +319,17 @@ def _check_kernel(options: LiveOptions) -> None:
             "the kernel has no BTF: /sys/kernel/btf/vmlinux is missing, so the CO-RE object "
             "cannot be relocated; run a kernel built with CONFIG_DEBUG_INFO_BTF"
         )
-    if options.load_mode == "return" and not any(Path(p, "events").is_dir() for p in _TRACEFS):
+    if options.load_mode == "entry":
+        return
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()
+               if line.split()[2] in ("tracefs", "debugfs")]  # fmt: skip
+    if not mounted:
         raise KernelError(
             "load mode `return` attaches to system call tracepoints, and tracefs is not mounted: "
             "mount -t tracefs none /sys/kernel/tracing, or use load mode `entry`"
+        )
+    if not any(Path(path, "events").is_dir() for path in _TRACEFS):
+        raise KernelError(
+            f"load mode `return` attaches to system call tracepoints, and {mounted[0]} cannot be "
+            "read: run as root, or grant CAP_DAC_READ_SEARCH, or use load mode `entry`"
         )

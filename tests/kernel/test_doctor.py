@@ -273,7 +273,7 @@ def test_a_file_that_is_no_object_is_told_from_one(tmp_path):
 
 def test_an_object_of_another_schema_version_is_refused(tmp_path):
     with BpfObject(resource.bpf_object()) as opened:
-        as_built = bytes(opened.read_only_data())
+        as_built = bytes(opened.data(".rodata"))
     settings = np.frombuffer(as_built, SETTINGS).copy()
     settings["schema_version"] = VERSION + 1
     raw = resource.bpf_object().read_bytes()
