@@ -1,0 +1,71 @@
+"""Encode and decode, ns/event: no kernel and no broker, the CPU time of one thread."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+
+from taskstream.batch import Batch
+from taskstream.decode import MessageDecoder
+from taskstream.encode import EventEncoder, Messages, encode_batch
+from tests.bench.agent import SHAPES
+from tests.bench.figure import Effort, Figure, figure
+from tests.bench.sample import batches_of
+
+__all__ = ["decode", "encode"]
+
+_BATCH_EVENTS = (64, 512, 4096)
+_RUNS = 7
+_LEAST_NS = 150_000_000
+_ENCODE_AIM_NS = 200
+
+Encode = Callable[[Batch], Messages]
+
+
+def _ns_per_event(work: Callable[[], int], effort: Effort) -> Iterator[float]:
+    """Do work that returns its number of events, warm, for a while; once per run."""
+    work()
+    for _ in range(effort.runs(_RUNS)):
+        gc.collect()
+        events, start = 0, time.thread_time_ns()
+        while (spent := time.thread_time_ns() - start) < _LEAST_NS:
+            events += work()
+        yield spent / events
+
+
+def _encoder(shape: str, batches: list[Batch]) -> Encode:
+    return EventEncoder(batches[0].origin).encode if shape == "event" else encode_batch
+
+
+def encode(effort: Effort) -> Iterator[Figure]:
+    """Encode the sample in both shapes; the messages are sliced and have their keys."""
+    for shape in SHAPES:
+        for events in _BATCH_EVENTS:
+            batches = list(batches_of(events))
+            make = _encoder(shape, batches)
+            sizes: list[int] = [sum(map(len, make(b).values)) for b in batches]
+
+            def work(batches: list[Batch] = batches, make: Encode = make) -> int:
+                for batch in batches:
+                    make(batch)
+                return sum(map(len, batches))
+
+            what = f"encode, `{shape}` messages, batches of {events}"
+            note = f"{sum(sizes) / (len(batches) * events):.0f} bytes/event"
+            spent = _ns_per_event(work, effort)
+            yield figure("encode", what, "ns/event", spent, aim=_ENCODE_AIM_NS, note=note)
+
+
+def decode(effort: Effort) -> Iterator[Figure]:
+    """Decode what `encode` made, as `taskstream consume` does."""
+    for shape in SHAPES:
+        for events in _BATCH_EVENTS:
+            batches = list(batches_of(events))
+            make = _encoder(shape, batches)
+            values = [make(batch).values for batch in batches]
+            decoder = MessageDecoder()
+
+            def work(values: list[list[bytes]] = values, into: MessageDecoder = decoder) -> int:
+                return sum(len(b) for v in values for b in into.decode(v).batches)
+
+            what = f"decode, `{shape}` messages, {events} events at a time"
+            yield figure("decode", what, "ns/event", _ns_per_event(work, effort))

@@ -1,0 +1,5 @@
+/* The cheapest thing that can be executed: what a measured exec runs. */
+int main(void)
+{
+	return 0;
+}
