@@ -199,7 +199,7 @@ def test_root_without_capabilities_that_count_is_no_root(before):
     code, found = diagnose(before=before)
     assert code == 1
     assert found["capabilities"]["state"] == "fail"
-    assert found["hook fork"]["found"] == "tp_btf/task_newtask: Operation not permitted"
+    assert found["hook fork"]["found"] == "tp_btf/task_newtask: no permission to load BPF"
     assert found["hook fork"]["repair"] == found["capabilities"]["repair"]
 
 
