@@ -1,0 +1,33 @@
+"""A reader of both message shapes on msgpack alone, as anybody would write it from the docs.
+
+The second opinion of the tests: it imports nothing of the package.
+"""
+
+from typing import Any
+
+import msgpack
+
+__all__ = ["events_of"]
+
+
+def events_of(value: bytes) -> list[dict[str, Any]]:
+    """Return the events of a message of either shape as `event` maps, in the message's order."""
+    message = msgpack.unpackb(value)
+    if message["kind"] != "batch":
+        return [message]
+    shift = message["clock"]["wall_ns"] - message["clock"]["boot_ns"]
+    common = {name: message[name] for name in ("v", "run_ns", "host", "boot_id")}
+    common |= dict.fromkeys(("cgroup", "container", "service", "app_group"))
+    events = []
+    for group in message["groups"]:
+        for position, row in enumerate(group["rows"]):
+            event = common | dict(zip(group["fields"], row, strict=True))
+            event |= {"kind": group["kind"], "wall_ns": event["boot_ns"] + shift}
+            event["comm"] = message["strings"][event["comm"]]
+            if "call" in group:
+                event["call"] = group["call"]
+            for text in ("filename", "argv"):
+                if text in group:
+                    event[text] = group[text][position]
+            events.append(event)
+    return events
