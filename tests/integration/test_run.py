@@ -1,0 +1,328 @@
+"""`taskstream run` as a user starts it: real probes, signals, the topic, the last line."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import confluent_kafka
+import msgpack
+import pytest
+
+from taskstream.broker import EmbeddedBroker
+
+pytestmark = pytest.mark.kernel
+
+RUN = [sys.executable, "-m", "taskstream", "run"]
+LINE = re.compile(
+    r"counted ([\d,]+) = read ([\d,]+) \+ lost ([\d,]+); "
+    r"read ([\d,]+) \+ running tasks ([\d,]+) = received ([\d,]+) = delivered ([\d,]+)(.*)"
+)
+
+
+@dataclass
+class Agent:
+    """A running agent: its process, its broker's address, what it said."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+def start(*options: str) -> Agent:
+    """Start an agent and wait until it says where it publishes."""
+    process = subprocess.Popen(
+        [*RUN, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    while "look at it" not in said:
+        line = process.stderr.readline()
+        assert line, f"the agent ended: {said}{process.communicate()}"
+        said += line
+    address = re.search(r"publishing to (\S+),", said)
+    assert address, said
+    return Agent(process, address[1])
+
+
+def numbers(err: str) -> tuple[list[int], list[int]]:
+    """Return the numbers of the closing line: the first seven, and the rest of its sum."""
+    found = LINE.search(err)
+    assert found, err
+    first = [int(text.replace(",", "")) for text in found.groups()[:7]]
+    rest = [int(text.replace(",", "")) for text in re.findall(r"[a-z] ([\d,]+)", found[8])]
+    return first, rest
+
+
+def assert_adds_up(err: str) -> list[int]:
+    (counted, read, lost, again, running, received, delivered), rest = numbers(err)
+    assert counted == read + lost
+    assert again == read
+    assert read + running == received == delivered + sum(rest)
+    return [counted, lost, delivered]
+
+
+def fetch(address: str, topic: str = "taskstream.events") -> list[dict[str, object]]:
+    """Read a topic to its end with confluent-kafka and msgpack alone."""
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": address, "group.id": "plain", "enable.partition.eof": True}
+    )
+    partitions = consumer.list_topics(topic).topics[topic].partitions
+    consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in partitions])
+    found, ended = [], 0
+    while ended < len(partitions):
+        message = consumer.poll(5)
+        assert message is not None
+        if message.error():
+            assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
+            ended += 1
+        else:
+            found.append(msgpack.unpackb(message.value()))
+    consumer.close()
+    return found
+
+
+def workload(count: int) -> int:
+    """Fork, exec and reap ``count`` children of a shell; return the shell's pid."""
+    script = f"i=0; while [ $i -lt {count} ]; do /bin/true $i; i=$((i + 1)); done; echo $$"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    agent = start("--update-every", "1", "--json", "--load-mode", "return")
+    yield agent
+    if agent.process.poll() is None:
+        agent.process.kill()
+        agent.process.communicate()
+
+
+@pytest.mark.parametrize("shape", ["event", "batch"])
+def test_every_event_of_a_workload_is_in_the_topic(shape: str) -> None:
+    agent = start("--message", shape)
+    shell = workload(97)
+
+    def children(kind: str) -> int:
+        events = [e for m in fetch(agent.address) for e in flat(m)]
+        return sum(e["kind"] == kind and e.get("ppid") == shell for e in events)
+
+    wait_for(lambda: children("exit") >= 97)
+    assert (children("fork"), children("exec"), children("exit")) == (97, 97, 97)
+    code, _, err = agent.stop()
+    assert code == 0, err
+    assert_adds_up(err)
+
+
+def flat(message: dict[str, object]) -> list[dict[str, object]]:
+    """Return the events of a message of either shape, read without taskstream."""
+    if message["kind"] == "report":
+        return []
+    if message["kind"] != "batch":
+        return [message]
+    return [
+        {"kind": group["kind"], **dict(zip(group["fields"], row, strict=True))}
+        for group in message["groups"]  # type: ignore[attr-defined]
+        for row in group["rows"]
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_in_good_order_with_a_line_that_adds_up(number: int) -> None:
+    agent = start()
+    workload(41)
+    code, _, err = agent.stop(number)
+    assert code == 0, err
+    counted, lost, delivered = assert_adds_up(err)
+    assert counted >= 41 * 4
+    assert lost == 0
+    assert delivered >= counted
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_sigterm_at_any_moment_of_the_start_leaves_no_traceback(delay_s: float) -> None:
+    process = subprocess.Popen(
+        [*RUN, "--drain-timeout", "5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(delay_s or 0.01)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in (0, -signal.SIGTERM), err
+    assert "Traceback" not in err
+    if process.returncode == 0:
+        assert_adds_up(err)
+
+
+def test_a_duration_ends_the_run_by_itself() -> None:
+    done = subprocess.run(
+        [*RUN, "--duration", "0.5"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert_adds_up(done.stderr)
+
+
+def test_json_lines_say_what_happened_to_the_last_unit(agent: Agent) -> None:
+    before = created_tasks()
+    workload(53)
+    code, out, err = agent.stop()
+    after = created_tasks()
+    assert code == 0, err
+    intervals = [json.loads(line) for line in out.splitlines()]
+    counts = {name: sum(i["counts"][name] for i in intervals) for name in intervals[0]["counts"]}
+    counted, _, _ = assert_adds_up(err)
+    assert sum(counts.values()) == counted
+    assert 53 <= counts["fork_process"] + counts["fork_thread"] <= after - before + 100
+    assert counts["exec"] >= 54
+    for interval in intervals:
+        chart = interval["charts"]["system.process_thread"]
+        seconds = (interval["end_ns"] - interval["start_ns"]) / 1e9
+        if seconds:
+            assert chart["process"] == pytest.approx(interval["counts"]["fork_process"] / seconds)
+
+
+def created_tasks() -> int:
+    lines = Path("/proc/stat").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("processes")).split()[1])
+
+
+def test_failed_calls_are_drawn_in_load_mode_return(agent: Agent) -> None:
+    for _ in range(11):
+        with pytest.raises(FileNotFoundError):
+            os.execv("/does/not/exist", ["x"])
+    code, out, err = agent.stop()
+    assert code == 0, err
+    intervals = [json.loads(line) for line in out.splitlines()]
+    assert sum(i["counts"]["fail_exec"] for i in intervals) >= 11
+    assert all("system.task_error" in i["charts"] for i in intervals)
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def test_a_tiny_ring_loses_events_and_consume_finds_the_same_number(
+    tmp_path: Path, broker: EmbeddedBroker
+) -> None:
+    config = tmp_path / "process.conf"
+    config.write_text("[ring]\nsize = 4096\n[stream]\nflush ms = 200\n")
+    agent = start("--config", str(config), "--json", "--bootstrap", broker.address)
+    before = created_tasks()
+    workload(199)
+    after = created_tasks()
+    code, out, err = agent.stop()
+    _, lost, _ = assert_adds_up(err)
+    assert lost > 0
+    assert code == 3, err
+    intervals = [json.loads(line) for line in out.splitlines()]
+    created = [i["counts"]["fork_process"] + i["counts"]["fork_thread"] for i in intervals]
+    assert sum(created) >= after - before >= 199
+    assert sum(i["lost"] for i in intervals) == lost
+
+    consume = [sys.executable, "-m", "taskstream", "consume", "--bootstrap", broker.address]
+    done = subprocess.run(
+        [*consume, "--json", "--quiet", "--exit-at-end"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    summary = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert summary["missing"] == lost
+    for cpu in summary["cpus"]:
+        assert cpu["missing"] == sum(cpu["lost"].values())
+        assert cpu["unexplained"] == 0
+
+
+def test_a_broker_that_goes_away_delays_the_end_no_longer_than_the_drain_timeout() -> None:
+    with EmbeddedBroker() as broker:
+        agent = start("--bootstrap", broker.address, "--drain-timeout", "2")
+        workload(7)
+    workload(23)
+    before = time.monotonic()
+    code, _, err = agent.stop()
+    assert time.monotonic() - before < 2 + 3
+    assert code == 3, err
+    assert_adds_up(err)
+    assert "unacknowledged" in LINE.search(err)[8]  # type: ignore[index]
+
+
+def test_kcat_reads_the_topic(agent: Agent) -> None:
+    workload(3)
+    command = ["kcat", "-b", agent.address, "-C", "-t", "taskstream.events", "-e", "-q"]
+    wait_for(lambda: b"\xa4exec" in subprocess.run(command, capture_output=True, check=True).stdout)
+    code, _, err = agent.stop()
+    assert code == 0, err
+
+
+def test_the_readmes_consumer_reads_the_topic(agent: Agent) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    found = re.search(r"```python\n(from confluent_kafka.*?)```", readme.read_text(), re.DOTALL)
+    assert found
+    program = found[1].replace("127.0.0.1:9092", agent.address)
+    assert program.count("\n") <= 11
+    process = subprocess.Popen([sys.executable, "-uc", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    workload(5)
+    first = [process.stdout.readline() for _ in range(20)]
+    process.kill()
+    process.communicate()
+    assert any("fork" in line for line in first), first
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+def refused(*options: str, code: int = 1) -> str:
+    done = subprocess.run([*RUN, *options], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_a_broker_that_does_not_answer_is_said_before_anything_is_attached() -> None:
+    said = refused("--bootstrap", "127.0.0.1:1")
+    assert said.startswith("taskstream run: broker 127.0.0.1:1 does not answer")
+    assert said.count("\n") == 1
+
+
+def test_an_unreadable_configuration_is_named() -> None:
+    said = refused("--config", "/does/not/exist.conf")
+    assert "configuration /does/not/exist.conf cannot be read: No such file" in said
+
+
+def test_a_wrong_value_is_named_with_file_line_and_what_is_allowed(tmp_path: Path) -> None:
+    config = tmp_path / "process.conf"
+    config.write_text("# mine\n[global]\nupdate every = never\n")
+    said = refused("--config", str(config))
+    assert f"{config}, line 3: `update every = never` cannot be: allowed is 1 to 3600" in said
+
+
+def test_an_unknown_librdkafka_setting_is_named_and_no_password_is_shown() -> None:
+    said = refused("--kafka", "no.such.thing=1", "--kafka", "sasl.password=hunter2")
+    assert "no.such.thing" in said
+    assert "hunter2" not in said
+
+
+def test_a_wrong_option_is_wrong_usage() -> None:
+    assert "Invalid value for '--message'" in refused("--message", "carrier-pigeon", code=2)
