@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "reconnect.backoff.max.ms": 5_000,
     "partitioner": "murmur2_random",
     "enable.metrics.push": False,
+    "client.id": "taskstream",
 }
 """librdkafka settings unless the user says otherwise."""
 
@@ -120,7 +121,6 @@ class KafkaSink:
     def _make_producer(self) -> Producer:
         self._config = {
             **DEFAULTS,
-            "client.id": "taskstream",
             "bootstrap.servers": self.options.bootstrap,
             **self.options.settings,
             "on_delivery": partial(self._on_delivery, 1),
