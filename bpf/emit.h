@@ -14,7 +14,7 @@
 #include "task_event.h"
 
 #define WINDOW_SLOTS  64 /* a power of two; user space empties a slot long before its turn */
-#define FILENAME_MAX  4096
+#define FILENAME_MAX  (4096 + 32) /* PATH_MAX, and the "/dev/fd/N/" that execveat puts before it */
 #define SCRATCH_BYTES (sizeof(struct exec_args) + FILENAME_MAX + TASK_ARGS_MAX)
 
 const volatile struct settings settings = {

@@ -19,6 +19,8 @@
 #define PF_USER_WORKER 0x00004000 /* 6.4: "fork: Add USER_WORKER flag to support user workers" */
 #define PF_KTHREAD     0x00200000
 
+#define ERESTARTSYS 512 /* include/linux/errno.h: from here on, never seen by user programs */
+
 #define INIT_PID_NS_INUM 0xEFFFFFFCU /* PROC_PID_INIT_INO in include/linux/proc_ns.h */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

@@ -62,12 +62,12 @@ static __always_inline __u32 send_args(struct task_event *e, struct task_struct 
 	if (filename == FILENAME_MAX)
 		flags |= FLAG_FILENAME_TRUNCATED;
 	filename--;
-	if (kept > settings.args_max) {
+	if (kept > settings.args_max)
 		kept = settings.args_max;
-		flags |= FLAG_ARGS_TRUNCATED;
-	}
 	if (kept > TASK_ARGS_MAX)
 		kept = TASK_ARGS_MAX;
+	if (kept < bytes)
+		flags |= FLAG_ARGS_TRUNCATED;
 	if (bpf_probe_read_user(text + filename, kept, (void *)start))
 		return FLAG_ARGS_LOST;
 	head->seq = e->seq;
@@ -164,7 +164,8 @@ int BPF_PROG(on_free, struct task_struct *task)
 
 	if (!e)
 		return 0; /* counted by event_begin */
-	if (!e->parent_start_ns || e->parent_start_ns > e->start_ns) {
+	if (!e->parent_start_ns || e->parent_start_ns > e->start_ns ||
+	    task->real_parent->start_boottime > e->start_ns) {
 		e->parent_start_ns = 0;
 		e->ppid = 0;
 		e->flags |= FLAG_PARENT_UNKNOWN;
@@ -176,8 +177,8 @@ static __always_inline int fail_event(enum task_call call, enum task_count count
 {
 	struct task_event *e;
 
-	if (ret >= 0)
-		return 0;
+	if (ret >= 0 || ret <= -ERESTARTSYS)
+		return 0; /* the kernel repeats the call by itself: the caller sees no error */
 	e = event_begin(TASK_FAIL, count, bpf_get_current_task_btf());
 	if (!e)
 		return 0; /* counted by event_begin */

@@ -6,7 +6,7 @@ encoder's minimal numbers, members in another order) is read one by one. What is
 of ours is given back with the reason, never skipped in silence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,7 +21,14 @@ from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.report import Report
-from taskstream.shape import ESCAPED, columns_of, groups_of, hidden_fields, row_template
+from taskstream.shape import (
+    ESCAPED,
+    columns_of,
+    deciding_mask,
+    groups_of,
+    hidden_fields,
+    row_template,
+)
 from taskstream.text import unescape
 
 __all__ = ["Decoded", "MessageDecoder"]
@@ -59,6 +66,16 @@ class _Tail(NamedTuple):
     argv: list[str] | None
 
 
+class _Shape(NamedTuple):
+    """How our encoder writes events that know the same fields."""
+
+    kind: str
+    flags: int
+    call: int
+    template: RowTemplate
+    texts: frozenset[str]
+
+
 @dataclass(slots=True)
 class _Rows:
     """Records under way, with what a record does not hold."""
@@ -73,7 +90,7 @@ class MessageDecoder:
     """Decodes messages; it remembers the shapes that it has met."""
 
     def __init__(self) -> None:
-        self._shapes: dict[bytes, list[tuple[str, int, RowTemplate]]] = {}
+        self._shapes: dict[bytes, list[_Shape]] = {}
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
         """Decode messages of either shape, of any hosts, mixed.
@@ -93,8 +110,8 @@ class MessageDecoder:
         )
         for prefix, positions in by_prefix.items():
             rest = positions
-            for kind, shape, template in self._shapes.get(prefix, ()):
-                rest = _read_columns(values, rest, kind, shape, template, rows)
+            for shape in self._shapes.get(prefix, ()):
+                rest = _read_columns(values, rest, shape, rows)
             for position in rest:
                 try:
                     self._read_one(values[position], position, rows, decoded)
@@ -121,32 +138,27 @@ class MessageDecoder:
         """Remember the shape of an event, if our encoder would write it so."""
         kind, call, prefix = event["kind"], event.get("call"), value[:_PREFIX_BYTES]
         known = self._shapes.setdefault(prefix, [])
-        for shape_kind, shape, call_name, _ in groups_of(_one_record(event)):
-            texts = [f for f in record.text_fields(kind) if f.wire in event]
-            template = RowTemplate(
-                columns_of(shape_kind, shape, call_name, keyed=True), keyed=True, more=len(texts)
-            )
+        for _, flags, call_name, _ in groups_of(_one_record(event)):
+            texts = frozenset(f.wire for f in record.text_fields(kind) if f.wire in event)
+            columns = columns_of(kind, flags, call_name, keyed=True)
+            template = RowTemplate(columns, keyed=True, more=len(texts))
             head = np.frombuffer(value[: template.width], np.uint8)[None, :]
             if (
                 call == call_name
                 and head.shape[1] == template.width
                 and template.matches(head).all()
             ):
-                known.append((kind, CALLS.get(call or "", 0), template))
+                known.append(_Shape(kind, flags, CALLS.get(call or "", 0), template, texts))
 
 
 # --- one message per event -----------------------------------------------------------------------
 
 
 def _read_columns(
-    values: Sequence[bytes],
-    positions: list[int],
-    kind: str,
-    call: int,
-    template: RowTemplate,
-    rows: _Rows,
+    values: Sequence[bytes], positions: list[int], shape: _Shape, rows: _Rows
 ) -> list[int]:
-    """Read the messages that match a template; return the positions of the others."""
+    """Read the messages of a shape; return the positions of the others."""
+    kind, template = shape.kind, shape.template
     width = template.width
     candidates = [p for p in positions if len(values[p]) > width]
     if not candidates:
@@ -154,9 +166,10 @@ def _read_columns(
     heads = np.frombuffer(b"".join([values[p][:width] for p in candidates]), np.uint8)
     matrix = heads.reshape(-1, width)
     matching = template.matches(matrix)
+    matching &= template.view(matrix)["flags"] & deciding_mask(kind) == shape.flags
     for index, position in enumerate(candidates):
         if matching[index]:
-            rows.tails[position] = _tail(values[position][width:])
+            rows.tails[position] = _tail(values[position][width:], shape.texts)
             matching[index] = rows.tails[position] is not None
     taken = np.array(candidates)[matching]
     view = template.view(matrix if matching.all() else matrix[matching])
@@ -170,13 +183,13 @@ def _read_columns(
     rows.records["version"][taken] = VERSION
     rows.records["kind"][taken] = KINDS[kind]
     if kind == "fail":
-        rows.records["call"][taken] = call
+        rows.records["call"][taken] = shape.call
     return [p for p in positions if rows.tails[p] is None]
 
 
 @lru_cache(maxsize=65536)
-def _tail(raw: bytes) -> _Tail | None:
-    """Unpack the members that end an event; None when they are not whole."""
+def _tail(raw: bytes, names: frozenset[str]) -> _Tail | None:
+    """Unpack the members that end an event; None when they are not just these, and whole."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     unpacker.feed(raw)
     members = {}
@@ -184,22 +197,47 @@ def _tail(raw: bytes) -> _Tail | None:
         while unpacker.tell() < len(raw):
             key = unpacker.unpack()
             members[key] = unpacker.unpack()
-        return _texts_of(members)
+        return _texts_of(members) if members.keys() == names else None
     except (msgpack.UnpackException, ValueError, TypeError, KeyError):
         return None
 
 
 def _texts_of(event: dict[str, Any]) -> _Tail:
+    """Return the texts of an event; KeyError or TypeError where one is missing or no text."""
     return _Tail(
-        (event["host"], event["boot_id"]), event["comm"], event.get("filename"), event.get("argv")
+        (_text(event, "host"), _text(event, "boot_id")),
+        _text(event, "comm"),
+        None if event.get("filename") is None else _text(event, "filename"),
+        None if event.get("argv") is None else _texts(event, "argv"),
     )
 
 
-def _exec_text(filename: str, argv: Iterable[str], flags: int) -> ExecText:
-    """Rebuild the bytes of argv: a NUL ends each argument, but for a last one that was cut."""
+def _number(members: dict[str, Any], name: str) -> int:
+    if type(members[name]) is not int:
+        raise TypeError(f"{name} is {members[name]!r}")
+    return members[name]
+
+
+def _text(members: dict[str, Any], name: str) -> str:
+    if type(members[name]) is not str:
+        raise TypeError(f"{name} is {members[name]!r}")
+    return members[name]
+
+
+def _texts(members: dict[str, Any], name: str) -> list[str]:
+    if type(members[name]) is not list or not all(type(t) is str for t in members[name]):
+        raise TypeError(f"{name} is {members[name]!r}")
+    return members[name]
+
+
+def _exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:
+    """Rebuild the bytes of argv: a NUL ends each argument, but for a last one that was cut.
+
+    (An empty last one keeps its NUL, or it would be none.)
+    """
     back = unescape if flags & ESCAPED else str.encode
     raw = b"".join([back(arg) + b"\0" for arg in argv])
-    if flags & FLAGS["args_truncated"].mask and raw:
+    if flags & FLAGS["args_truncated"].mask and argv and argv[-1]:
         raw = raw[:-1]
     return back(filename), raw
 
@@ -227,11 +265,11 @@ def _one_record(event: dict[str, Any]) -> NDArray[np.void]:
     try:
         one["version"] = VERSION
         one["kind"] = KINDS[event["kind"]]
-        one["flags"] = event["flags"]
+        one["flags"] = _number(event, "flags")
         hidden = hidden_fields(event["kind"], event["flags"])
         for member in _NUMBERS[event["kind"]]:
             if member.name not in hidden:
-                one[member.name] = event[member.wire]
+                one[member.name] = _number(event, member.wire)
         if event["kind"] == "fail":
             one["call"] = CALLS[event["call"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -242,8 +280,10 @@ def _one_record(event: dict[str, Any]) -> NDArray[np.void]:
 def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
     rows.records[position : position + 1] = _one_record(event)
     try:
-        rows.wall_ns[position] = event["wall_ns"]
-        rows.run_ns[position] = event["run_ns"]
+        rows.wall_ns[position] = _number(event, "wall_ns")
+        rows.run_ns[position] = _number(event, "run_ns")
+        if event["kind"] == "exec" and not event["flags"] & _ARGS_LOST:
+            _text(event, "filename"), _texts(event, "argv")
         rows.tails[position] = _texts_of(event)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
@@ -291,9 +331,11 @@ def _decode_batch(value: bytes) -> Batch:
     try:
         head, groups = _read_envelope(value)
         texts: dict[tuple[int, int], ExecText] = {}
-        parts = [_read_group(group, rows, head["strings"], texts) for group, rows in groups]
-        origin = Origin(head["host"], head["boot_id"], head["run_ns"])
-        offset = head["clock"]["wall_ns"] - head["clock"]["boot_ns"]
+        parts = [_read_group(group, rows, _texts(head, "strings"), texts) for group, rows in groups]
+        run_ns = int(np.uint64(_number(head, "run_ns")))
+        origin = Origin(_text(head, "host"), _text(head, "boot_id"), run_ns)
+        wall_ns, boot_ns = (_number(head["clock"], name) for name in ("wall_ns", "boot_ns"))
+        offset = int(np.int64(wall_ns - boot_ns))
         count = head["count"]
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise MessageError(f"a batch message lacks or spoils a member: {error!r}") from None
@@ -326,6 +368,8 @@ def _read_envelope(value: bytes) -> tuple[dict[str, Any], list[_Group]]:
                 else:
                     group[key] = unpacker.unpack()
             groups.append((group, rows))
+    if not unpacker.at_end:
+        raise MessageError("a batch message with bytes behind it")
     return head, groups
 
 
@@ -353,6 +397,12 @@ class _Reader:
                 raise MessageError(f"not whole MessagePack: {type(error).__name__}") from None
 
         return guarded
+
+    @property
+    def at_end(self) -> bool:
+        """Tell whether nothing is left."""
+        read: int = self._unpacker.tell()
+        return self._offset + read == len(self._value)
 
     def read_rows(self, group: dict[str, Any]) -> "NDArray[np.void] | list[list[Any]]":
         """Read the rows of a group: as columns where our encoder wrote them."""
@@ -388,30 +438,45 @@ def _read_group(
     strings: list[str],
     texts: dict[tuple[int, int], ExecText],
 ) -> NDArray[np.void]:
+    kind = group["kind"]
     records = np.zeros(len(rows), RECORD)
     records["version"] = VERSION
-    records["kind"] = KINDS[group["kind"]]
-    columns: dict[str, Any] = {}
-    if isinstance(rows, np.ndarray):
-        columns = {name: rows[name] for name in rows.dtype.names or ()}
-    elif rows:
-        columns = dict(zip(group["fields"], zip(*rows, strict=True), strict=True))
-    for name, column in columns.items():
-        if name != "comm" and name in (RECORD.names or ()):
-            records[name] = column
-    if group["kind"] == "fail":
+    records["kind"] = KINDS[kind]
+    if not len(rows):
+        return records
+    columns = _columns(group["fields"], rows)
+    records["flags"] = columns["flags"]
+    deciding = records["flags"] & deciding_mask(kind)
+    if (deciding != deciding[0]).any():
+        raise ValueError(f"rows of one {kind} group know different fields")
+    hidden = hidden_fields(kind, int(deciding[0]))
+    for member in _NUMBERS[kind]:
+        if member.name not in hidden:
+            records[member.name] = columns[member.wire]
+    if kind == "fail":
         records["call"] = CALLS[group["call"]]
     flags = records["flags"].tolist()
-    comms = [strings[index] for index in np.asarray(columns.get("comm", ())).tolist()]
+    comms = [strings[index] for index in np.array(columns["comm"], np.uint32).tolist()]
     records["comm"] = [
         unescape(comm) if bits & ESCAPED else comm.encode()
         for comm, bits in zip(comms, flags, strict=True)
     ]
-    for row, (filename, argv) in enumerate(
-        zip(group.get("filename", ()), group.get("argv", ()), strict=True)
-    ):
-        event = records[row]
-        place = int(event["cpu"]), int(event["seq"])
-        texts[place] = _exec_text(filename, argv, flags[row])
+    if kind == "exec" and not flags[0] & _ARGS_LOST:
+        places = zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
+        argvs = [_texts({"argv": argv}, "argv") for argv in group["argv"]]
+        given = zip(places, _texts(group, "filename"), argvs, flags, strict=True)
+        for place, filename, argv, bits in given:
+            texts[place] = _exec_text(filename, argv, bits)
     records["flags"] &= ~np.uint32(ESCAPED)
     return records
+
+
+def _columns(names: list[str], rows: "NDArray[np.void] | list[list[Any]]") -> dict[str, Any]:
+    """Return the rows as columns: arrays, or tuples of whole numbers."""
+    if isinstance(rows, np.ndarray):
+        return {name: rows[name] for name in rows.dtype.names or ()}
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    for name, values in columns.items():
+        if not set(map(type, values)) <= {int, bool}:
+            raise TypeError(f"{name} holds what is no whole number")
+    return columns

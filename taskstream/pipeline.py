@@ -283,16 +283,16 @@ class Pipeline:
 
     def _unread(self) -> bool:
         """Tell whether a probe is still writing an event that it counted."""
-        totals = self._source.totals()
-        submitted = int(totals["count"].sum()) - int(totals["lost"].sum())
-        return submitted > int(self._received.total.sum())
+        return self.totals().unread > 0
 
     def totals(self) -> RunTotals:
         """Return the books as they stand."""
+        kernel = self._source.totals()
         return RunTotals(
-            int(self._source.totals()["count"].sum()),
-            int(self._received.total.sum()),
-            self._running,
-            sum(self._source.missed().values()),
-            self._sink.account,
+            counted=int(kernel["count"].sum()),
+            read=int(self._received.total.sum()),
+            lost=int(kernel["lost"].sum()),
+            running=self._running,
+            missed=sum(self._source.missed().values()),
+            account=self._sink.account,
         )

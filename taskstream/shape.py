@@ -16,7 +16,15 @@ from taskstream.batch import Batch
 from taskstream.columns import Column, RowTemplate
 from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 
-__all__ = ["ESCAPED", "columns_of", "derived", "groups_of", "hidden_fields", "row_template"]
+__all__ = [
+    "ESCAPED",
+    "columns_of",
+    "deciding_mask",
+    "derived",
+    "groups_of",
+    "hidden_fields",
+    "row_template",
+]
 
 ESCAPED = FLAGS["text_escaped"].mask
 """Set in a message whose texts are escaped; never in a batch."""
@@ -33,7 +41,7 @@ def hidden_fields(kind: str, flags: int) -> frozenset[str]:
 
 
 @lru_cache
-def _deciding_mask(kind: str) -> int:
+def deciding_mask(kind: str) -> int:
     """Return the flags that decide which fields an event of ``kind`` has."""
     names = {
         f.name
@@ -94,7 +102,7 @@ def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None,
 def _by_flags(
     kind: str, records: NDArray[np.void], rows: NDArray[np.intp]
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    mask = np.uint32(_deciding_mask(kind))
+    mask = np.uint32(deciding_mask(kind))
     while len(rows):
         deciding = records["flags"][rows] & mask
         alike = deciding == deciding[0]

@@ -39,6 +39,7 @@ class RunTotals:
     Attributes:
         counted: Events that the kernel side counted.
         read: Of those, events that came through the ring.
+        lost: Of those, events for which the ring had no room.
         running: Tasks of the snapshot, published beside the events.
         missed: Program runs that the kernel skipped; events that nobody counted.
         account: What became of the events that were read, and of the snapshot.
@@ -46,14 +47,15 @@ class RunTotals:
 
     counted: int
     read: int
+    lost: int
     running: int
     missed: int
     account: Account
 
     @property
-    def lost(self) -> int:
-        """Events for which the ring had no room."""
-        return self.counted - self.read
+    def unread(self) -> int:
+        """Events that are in the ring still."""
+        return self.counted - self.read - self.lost
 
     @property
     def complete(self) -> bool:
@@ -64,6 +66,7 @@ class RunTotals:
         """Return the closing line; its numbers add up."""
         account = self.account
         happened = f"counted {self.counted:,} = read {self.read:,} + lost {self.lost:,}"
+        happened += f" + unread {self.unread:,}" if self.unread else ""
         parts = [f"delivered {account.delivered:,}"]
         parts += [
             f"{name} {value:,}"
