@@ -187,7 +187,7 @@ def _read_columns(
     return [p for p in positions if rows.tails[p] is None]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _tail(raw: bytes, names: frozenset[str]) -> _Tail | None:
     """Unpack the members that end an event; None when they are not just these, and whole."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
@@ -213,21 +213,24 @@ def _texts_of(event: dict[str, Any]) -> _Tail:
 
 
 def _number(members: dict[str, Any], name: str) -> int:
-    if type(members[name]) is not int:
-        raise TypeError(f"{name} is {members[name]!r}")
-    return members[name]
+    value = members[name]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+    return value
 
 
 def _text(members: dict[str, Any], name: str) -> str:
-    if type(members[name]) is not str:
-        raise TypeError(f"{name} is {members[name]!r}")
-    return members[name]
+    value = members[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}")
+    return value
 
 
 def _texts(members: dict[str, Any], name: str) -> list[str]:
-    if type(members[name]) is not list or not all(type(t) is str for t in members[name]):
-        raise TypeError(f"{name} is {members[name]!r}")
-    return members[name]
+    value = members[name]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError(f"{name} is {value!r}")
+    return value
 
 
 def _exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:

@@ -186,7 +186,7 @@ _IDENTITY = np.dtype([("tgid", ">u4"), ("start_ns", ">u8")])
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _packed_exec(filename: bytes, argv: bytes, escaped: bool) -> bytes:
     name, args = exec_text((filename, argv), escaped=escaped)
     return pack("filename") + pack(name) + pack("argv") + pack(args)

@@ -160,7 +160,8 @@ class Pipeline:
         self._sink.write(snapshot)
         pacing = Pacing(self._rhythm.flush_ms, self._rhythm.idle_ms)
         poll = select.epoll()
-        poll.register(self._source.fileno(), select.EPOLLIN)
+        # Edge-triggered: any event makes the ring readable, but only a full one wakes us.
+        poll.register(self._source.fileno(), select.EPOLLIN | select.EPOLLET)
         sleep_ms = self._rhythm.flush_ms
         with poll:
             while not stop():
