@@ -6,7 +6,7 @@ reads the stream knows the same counts and the same losses as the agent: a messa
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from taskstream.batch import Origin
 from taskstream.errors import MessageError
@@ -88,26 +88,52 @@ class Report:
             MessageError: a member is missing or of another type.
         """
         try:
+            interval = map_["interval"]
+            boot_ns = _number(map_, "boot_ns")
             return cls(
-                Origin(map_["host"], map_["boot_id"], map_["run_ns"]),
-                map_["boot_ns"],
-                map_["wall_ns"] - map_["boot_ns"],
-                tuple(_cpu_from_map(cpu) for cpu in map_["cpus"]),
-                dict(map_["missed"]),
-                None if map_["interval"] is None else _interval_from_map(map_["interval"]),
-                map_["clock_step_ns"],
-                map_["final"],
+                Origin(_of(str, map_, "host"), _of(str, map_, "boot_id"), _number(map_, "run_ns")),
+                boot_ns,
+                _number(map_, "wall_ns") - boot_ns,
+                tuple(_cpu_from_map(cpu) for cpu in _of(list, map_, "cpus")),
+                _missed(map_),
+                None if interval is None else _interval_from_map(interval),
+                _number(map_, "clock_step_ns"),
+                _of(bool, map_, "final"),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise MessageError(f"a report lacks a member or has a wrong one: {error!r}") from None
+        except (KeyError, TypeError) as error:
+            raise MessageError(f"a report lacks or spoils a member: {error!r}") from None
+
+
+_Value = TypeVar("_Value")
+
+
+def _of(kind: type[_Value], map_: Any, name: str) -> _Value:
+    """Return a member, which must be of a type."""
+    value = map_[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def _number(map_: Any, name: str) -> int:
+    return _of(int, map_, name)
+
+
+def _missed(map_: Any) -> dict[str, int]:
+    missed = _of(dict, map_, "missed")
+    return {str(program): _number(missed, program) for program in missed}
 
 
 def _named(values: tuple[int, ...]) -> dict[str, int]:
     return dict(zip(_NAMES, values, strict=True))
 
 
-def _listed(values: dict[str, int]) -> tuple[int, ...]:
-    return tuple(values.get(name, 0) for name in _NAMES)
+def _listed(map_: Any, name: str) -> tuple[int, ...]:
+    values = _of(dict, map_, name)
+    counts = tuple(_number(values, count) if count in values else 0 for count in _NAMES)
+    if min(counts) < 0:
+        raise TypeError(f"{name} is {values!r}")
+    return counts
 
 
 def _cpu_to_map(cpu: CpuReport) -> dict[str, Any]:
@@ -121,14 +147,14 @@ def _cpu_to_map(cpu: CpuReport) -> dict[str, Any]:
     }
 
 
-def _cpu_from_map(map_: dict[str, Any]) -> CpuReport:
+def _cpu_from_map(map_: Any) -> CpuReport:
     return CpuReport(
-        map_["cpu"],
-        map_["next_seq"],
-        _listed(map_["counted"]),
-        _listed(map_["lost"]),
-        _listed(map_["dropped"]),
-        map_["args_lost"],
+        _number(map_, "cpu"),
+        _number(map_, "next_seq"),
+        _listed(map_, "counted"),
+        _listed(map_, "lost"),
+        _listed(map_, "dropped"),
+        _number(map_, "args_lost"),
     )
 
 
@@ -144,7 +170,13 @@ def _interval_to_map(interval: Interval) -> dict[str, Any]:
     }
 
 
-def _interval_from_map(map_: dict[str, Any]) -> Interval:
+def _interval_from_map(map_: Any) -> Interval:
     return Interval(
-        **{**map_, "counts": _listed(map_["counts"]), "received": _listed(map_["received"])}
+        start_ns=_number(map_, "start_ns"),
+        end_ns=_number(map_, "end_ns"),
+        wall_ns=_number(map_, "wall_ns"),
+        counts=_listed(map_, "counts"),
+        received=_listed(map_, "received"),
+        missed=_missed(map_),
+        failures_watched=_of(bool, map_, "failures_watched"),
     )
