@@ -472,3 +472,12 @@ def test_a_flag_and_a_field_that_contradict_each_other_are_rejected_or_read_as_u
         assert [b.records.tobytes() for b in fresh.batches] == [
             b.records.tobytes() for b in again.batches
         ]
+
+
+def test_keys_that_this_version_does_not_know_are_ignored():
+    event_map = one() | {"colour": "red", "more": {"a": [1]}}
+    batch_map = whole(each_kind()) | {"colour": "red"}
+    batch_map["groups"][0]["colour"] = [1]
+    decoded = decode([msgpack.packb(event_map), msgpack.packb(batch_map)])
+    assert not decoded.rejected
+    assert sorted(map(len, decoded.batches)) == [1, len(KINDS)]

@@ -1,0 +1,151 @@
+"""A report is the same after its way through a topic, or an error that says why not."""
+
+import json
+from typing import Any
+
+import msgpack
+import pytest
+
+from taskstream.errors import MessageError
+from taskstream.interval import Interval
+from taskstream.record import COUNTS, VERSION
+from taskstream.report import CpuReport, Report
+from tests.synthetic import ORIGIN, WALL_OFFSET_NS
+
+N = len(COUNTS)
+
+
+def cpu(number: int = 0) -> CpuReport:
+    first = 100 * number
+    return CpuReport(
+        number,
+        ORIGIN.run_ns + 7,
+        tuple(range(first, first + N)),
+        tuple(range(first + 20, first + 20 + N)),
+        tuple(range(first + 40, first + 40 + N)),
+        first + 60,
+    )
+
+
+INTERVAL = Interval(
+    start_ns=5,
+    end_ns=9,
+    wall_ns=WALL_OFFSET_NS,
+    counts=tuple(range(N)),
+    received=tuple(range(N, 2 * N)),
+    missed={"on_fork": 3},
+    failures_watched=False,
+)
+
+REPORTS = {
+    "everything": Report(
+        ORIGIN,
+        17,
+        WALL_OFFSET_NS,
+        (cpu(0), cpu(1)),
+        {"on_exit": 2},
+        INTERVAL,
+        clock_step_ns=-3_600_000_000_000,
+        final=True,
+    ),
+    "next to nothing": Report(ORIGIN, 17, WALL_OFFSET_NS, ()),
+}
+
+
+def sent(report: Report) -> dict[str, Any]:
+    """Return a report's map as it comes out of a topic."""
+    map_: dict[str, Any] = msgpack.unpackb(msgpack.packb(report.to_map()))
+    return map_
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+def test_a_report_comes_back_from_a_topic_as_it_was(report):
+    assert Report.from_map(sent(report)) == report
+
+
+def test_a_report_is_marked_as_one_and_says_its_version():
+    found = sent(REPORTS["everything"])
+    assert (found["v"], found["kind"]) == (VERSION, "report")
+
+
+def test_a_report_says_when_it_was_by_both_clocks():
+    found = sent(REPORTS["everything"])
+    assert found["wall_ns"] - found["boot_ns"] == WALL_OFFSET_NS
+
+
+def test_counts_travel_by_name():
+    found = sent(REPORTS["everything"])
+    assert list(found["cpus"][0]["lost"]) == [count.name for count in COUNTS]
+    assert list(found["interval"]["counts"]) == [count.name for count in COUNTS]
+
+
+def test_a_report_can_be_shown_as_json():
+    assert json.loads(json.dumps(sent(REPORTS["everything"]))) == sent(REPORTS["everything"])
+
+
+def test_a_count_that_an_older_agent_did_not_have_is_none():
+    found = sent(REPORTS["everything"])
+    del found["cpus"][0]["lost"]["fail_exec"]
+    assert Report.from_map(found).cpus[0].lost[-1] == 0
+
+
+BY_NAME = ("counted", "lost", "dropped", "counts", "received")
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of every member of a nested map, but for counts by name."""
+    found = [at] if at else []
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if at and at[-1] in (*BY_NAME, "missed"):
+                continue
+            found += paths(member, (*at, name))
+    if isinstance(value, list):
+        found += paths(value[0], (*at, 0))
+    return found
+
+
+def place(map_: Any, path: tuple[Any, ...]) -> Any:
+    for name in path[:-1]:
+        map_ = map_[name]
+    return map_
+
+
+@pytest.mark.parametrize("path", paths(sent(REPORTS["everything"])), ids=str)
+def test_a_report_without_one_of_its_members_is_an_error(path):
+    if path in (("v",), ("kind",), ("cpus", 0)):
+        return
+    found = sent(REPORTS["everything"])
+    del place(found, path)[path[-1]]
+    with pytest.raises(MessageError, match="report"):
+        Report.from_map(found)
+
+
+@pytest.mark.parametrize("value", ["text", 1.5, [1], ["ab"], {"a": "b"}, None], ids=repr)
+@pytest.mark.parametrize("path", paths(sent(REPORTS["everything"])), ids=str)
+def test_a_report_with_a_spoilt_member_is_an_error(path, value):
+    allowed = value is None and path == ("interval",)
+    allowed |= value == "text" and path in (("host",), ("boot_id",))
+    allowed |= value == {"a": "b"} and path[-1] in BY_NAME  # a name that is not known
+    if allowed or path in (("v",), ("kind",)):
+        return
+    found = sent(REPORTS["everything"])
+    place(found, path)[path[-1]] = value
+    with pytest.raises(MessageError, match="report"):
+        Report.from_map(found)
+
+
+@pytest.mark.parametrize("value", ["text", 1.5, None, [1], -1], ids=repr)
+def test_a_report_with_a_spoilt_count_is_an_error(value):
+    for name in ("counted", "lost", "dropped"):
+        found = sent(REPORTS["everything"])
+        found["cpus"][0][name]["exec"] = value
+        with pytest.raises(MessageError, match="report"):
+            Report.from_map(found)
+
+
+def test_a_key_that_this_version_does_not_know_is_ignored():
+    found = sent(REPORTS["everything"])
+    for members in (found, found["cpus"][0], found["interval"]):
+        members["colour"] = "red"
+    assert Report.from_map(found) == REPORTS["everything"]
