@@ -19,9 +19,12 @@ EMBEDDED = "embedded"
 """The value of ``bootstrap`` that stands for the broker inside the agent."""
 
 DEFAULT_FILE = Path("/etc/taskstream/process.conf")
-_SECRET = re.compile(r"password|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pass(word|phrase)|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE
+)
 _REFERENCE = re.compile(r"^\$\{(env|file):([^}]+)\}$")
-_SIZE = re.compile(r"^(\d+) *([KMG]i?B?)?$", re.IGNORECASE)
+_DIGITS = re.compile(r"^[0-9]+$")
+_SIZE = re.compile(r"^([0-9]+) *([KMG]i?B?)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class _Option:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
+        if not _DIGITS.match(text):
+            raise ValueError(text)
         value = int(text)
         if not low <= value <= high:
             raise ValueError(text)
@@ -155,6 +160,8 @@ def _parse(lines: list[str], path: Path) -> dict[str, Any]:
                 raise ConfigError(f"{where}: unknown section [{section}]: there are {allowed}")
             continue
         name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals and section == "kafka":  # what was found may be a secret
+            raise ConfigError(f"{where}: no `=` in it, expected `setting = value`")
         if not equals:
             raise ConfigError(f"{where}: found `{text}`, expected `option = value`")
         if section is None:

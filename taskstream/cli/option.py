@@ -30,6 +30,7 @@ def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"--kafka {name}: expected KEY=VALUE, as in linger.ms=50")
+            # Not shown: it may be a secret.
+            raise ConfigError("--kafka: expected KEY=VALUE, as in linger.ms=50")
         settings[name.strip()] = secret(value.strip(), f"--kafka {name.strip()}")
     return settings
