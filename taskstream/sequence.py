@@ -101,8 +101,13 @@ class CpuSummary:
 
     @property
     def unexplained(self) -> int:
-        """Missing events that no report accounts for."""
-        return self.missing - sum(self.lost.values()) - sum(self.dropped.values())
+        """Missing events that no report accounts for.
+
+        Reports count from the start of the run: to a reader that came later, losses from
+        before explain more than is missing.
+        """
+        explained = sum(self.lost.values()) + sum(self.dropped.values())
+        return max(0, self.missing - explained)
 
 
 @dataclass(slots=True)
