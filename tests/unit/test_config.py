@@ -1,0 +1,271 @@
+"""A configuration is right, or the error says where it is not and what would be."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskstream.config import EMBEDDED, OPTIONS, Config, load, redacted, secret
+from taskstream.errors import ConfigError
+
+WHOLE = """\
+# a comment
+
+[global]
+    update every = 10
+    ebpf load mode = return
+
+[stream]
+    host = web-3
+    topic = tasks
+    message = batch
+    shards = 4
+    flush ms = 5
+    queue wait ms = 0
+    drain timeout = 60
+
+[ring]
+    size = 16M
+    arguments size = 64 KiB
+    arguments kept = 0
+
+[kafka]
+    bootstrap.servers = a:9092,b:9092
+    linger.ms = 50
+    sasl.password = ${env:TASKSTREAM_TEST_SECRET}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "process.conf"
+
+
+def parsed(file: Path, text: str) -> dict[str, Any]:
+    file.write_text(text)
+    return load(file)
+
+
+def message(file: Path, text: str) -> str:
+    """Return what is said of a wrong file, without the file's path."""
+    with pytest.raises(ConfigError) as raised:
+        parsed(file, text)
+    assert str(file) in str(raised.value)
+    return str(raised.value).replace(str(file), "FILE")
+
+
+# --- what is right -------------------------------------------------------------------------------
+
+
+def test_every_option_is_read_in_its_unit(file, monkeypatch):
+    monkeypatch.setenv("TASKSTREAM_TEST_SECRET", "hunter2")
+    assert Config(**parsed(file, WHOLE)) == Config(
+        bootstrap="a:9092,b:9092",
+        update_every_s=10,
+        load_mode="return",
+        host="web-3",
+        topic="tasks",
+        message="batch",
+        shard_count=4,
+        flush_ms=5,
+        queue_wait_ms=0,
+        drain_timeout_s=60,
+        ring_bytes=16 << 20,
+        args_ring_bytes=64 << 10,
+        args_max=0,
+        kafka={"linger.ms": "50", "sasl.password": "hunter2"},
+    )
+
+
+def test_the_example_above_names_every_option():
+    for section, options in OPTIONS.items():
+        assert f"[{section}]" in WHOLE
+        for name in options:
+            assert f"    {name} = " in WHOLE
+
+
+def test_every_option_is_a_member_of_the_config():
+    for options in OPTIONS.values():
+        for option in options.values():
+            assert hasattr(Config(), option.name)
+
+
+def test_an_empty_file_sets_nothing(file):
+    assert Config(**parsed(file, "")) == Config()
+
+
+def test_without_a_file_the_defaults_hold(monkeypatch, tmp_path):
+    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", tmp_path / "none.conf")
+    assert load(None) == {}
+    assert Config().bootstrap == EMBEDDED
+
+
+def test_the_default_file_is_read_if_it_is_there(monkeypatch, file):
+    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", file)
+    file.write_text("[stream]\ntopic = other\n")
+    assert load(None)["topic"] == "other"
+
+
+def test_the_host_is_the_node_name_unless_it_is_set():
+    assert Config().host_name() == os.uname().nodename
+    assert Config(host="web-3").host_name() == "web-3"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("4k", 4096),
+        ("4 KiB", 4096),
+        ("8M", 8 << 20),
+        ("8mb", 8 << 20),
+        ("1G", 1 << 30),
+    ],
+)
+def test_a_size_may_have_a_unit(file, text, size):
+    assert parsed(file, f"[ring]\nsize = {text}\n")["ring_bytes"] == size
+
+
+def test_a_value_may_hold_an_equals_sign(file):
+    found = parsed(file, "[kafka]\nsasl.oauthbearer.config = a=b c=d\n")
+    assert found["kafka"] == {"sasl.oauthbearer.config": "a=b c=d"}
+
+
+def test_white_space_around_names_and_values_means_nothing(file):
+    assert parsed(file, "[ stream ]\n\t topic=  tasks \t\n")["topic"] == "tasks"
+
+
+# --- what is wrong -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "allowed"),
+    [
+        ("global", "update every = 0", "1 to 3600 seconds"),
+        ("global", "update every = 3601", "1 to 3600 seconds"),
+        ("global", "update every = five", "1 to 3600 seconds"),
+        ("global", "update every = 1.5", "1 to 3600 seconds"),
+        ("global", "update every =", "1 to 3600 seconds"),
+        ("global", "update every = 1_000", "1 to 3600 seconds"),
+        ("global", "update every = ٣", "1 to 3600 seconds"),
+        ("global", "update every = 5 # a comment", "1 to 3600 seconds"),
+        ("global", "ebpf load mode = both", "entry or return"),
+        ("global", "ebpf load mode = Entry", "entry or return"),
+        ("stream", "host =", "a name"),
+        ("stream", "topic =", "the name of a topic"),
+        ("stream", "message = json", "event or batch"),
+        ("stream", "shards = 0", "1 to 1024"),
+        ("stream", "flush ms = 1001", "1 to 1000 milliseconds"),
+        ("stream", "queue wait ms = -1", "0 to 60000 milliseconds"),
+        ("stream", "drain timeout = forever", "0 to 3600 seconds"),
+        ("ring", "size = 3M", "a power of two from 4 KiB to 1 GiB, such as 8M"),
+        ("ring", "size = 2048", "a power of two from 4 KiB to 1 GiB, such as 8M"),
+        ("ring", "size = 2G", "a power of two from 4 KiB to 1 GiB, such as 8M"),
+        ("ring", "size = 8T", "a power of two from 4 KiB to 1 GiB, such as 8M"),
+        ("ring", "arguments kept = 16385", "0 to 16384 bytes"),
+    ],
+)
+def test_a_wrong_value_is_told_with_file_line_and_what_is_allowed(file, section, line, allowed):
+    name, _, value = (part.strip() for part in line.partition("="))
+    assert message(file, f"# head\n[{section}]\n\n  {line}\n") == (
+        f"FILE, line 4: `{name} = {value}` cannot be: allowed is {allowed}"
+    )
+
+
+def test_an_unknown_option_is_told_with_those_that_there_are(file):
+    said = message(file, "[ring]\nsise = 8M\n")
+    assert said == (
+        "FILE, line 2: unknown option `sise` in [ring]: there are "
+        "`size`, `arguments size`, `arguments kept`"
+    )
+
+
+def test_an_unknown_section_is_told_with_those_that_there_are(file):
+    said = message(file, "\n[rings]\n")
+    assert said == (
+        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], [kafka]"
+    )
+
+
+def test_an_option_before_any_section_is_told(file):
+    said = message(file, "topic = x\n")
+    assert said == "FILE, line 1: `topic` stands before any section: put [global] above it"
+
+
+def test_a_line_that_is_no_option_is_told(file):
+    said = message(file, "[stream]\ntopic\n")
+    assert said == "FILE, line 2: found `topic`, expected `option = value`"
+
+
+def test_a_file_that_is_not_there_is_told(file):
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        load(file)
+
+
+def test_a_directory_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told(file):
+    file.write_bytes(b"[stream]\ntopic = \xff\n")
+    with pytest.raises(ConfigError, match="cannot be read: it is not UTF-8 text"):
+        load(file)
+
+
+# --- secrets -------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_read_from_the_environment_or_from_a_file(file, monkeypatch):
+    monkeypatch.setenv("TASKSTREAM_TEST_SECRET", "from the environment")
+    file.write_text("from a file\n")
+    assert secret("${env:TASKSTREAM_TEST_SECRET}", "there") == "from the environment"
+    assert secret(f"${{file:{file}}}", "there") == "from a file"
+
+
+@pytest.mark.parametrize("value", ["", "plain", "$HOME", "${HOME}", "a ${env:B}", "${env:}"])
+def test_a_value_that_is_no_reference_is_taken_as_it_is(value):
+    assert secret(value, "there") == value
+
+
+def test_a_variable_that_is_not_set_is_told_with_the_line(file, monkeypatch):
+    monkeypatch.delenv("TASKSTREAM_TEST_SECRET", raising=False)
+    said = message(file, "[kafka]\nsasl.password = ${env:TASKSTREAM_TEST_SECRET}\n")
+    assert said == "FILE, line 2: the environment has no variable TASKSTREAM_TEST_SECRET"
+
+
+def test_a_secret_file_that_cannot_be_read_is_told_with_the_line(file, tmp_path):
+    said = message(file, f"[kafka]\n\nsasl.password = ${{file:{tmp_path}/none}}\n")
+    assert said.startswith("FILE, line 3: ")
+    assert "No such file" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["sasl.password hunter2", "sasl.password: hunter2", "hunter2", "  ssl.key.password  hunter2 "],
+)
+def test_no_error_about_a_kafka_line_shows_what_may_be_a_secret(file, line):
+    assert "hunter2" not in message(file, f"[kafka]\n{line}\n")
+
+
+SECRETS = [
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.keystore.password",
+    "ssl.key.pem",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+]
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "SASL.Password"])
+def test_settings_that_hold_a_secret_are_shown_without_it(name):
+    assert redacted({name: "hunter2"}) == {name: "(secret)"}
+
+
+@pytest.mark.parametrize("name", ["sasl.username", "linger.ms", "ssl.key.location", "client.id"])
+def test_settings_that_hold_no_secret_are_shown(name):
+    assert redacted({name: "shown"}) == {name: "shown"}
