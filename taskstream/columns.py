@@ -6,7 +6,7 @@ are not minimal, which MessagePack allows: every library reads them.
 Pure: bytes from arrays and back. https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,15 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SHORT_TEXT", "Column", "RowTemplate", "cut_texts", "pack", "slices"]
+__all__ = [
+    "SHORT_TEXT",
+    "Column",
+    "RowTemplate",
+    "pack",
+    "short_text",
+    "slices",
+    "text_marker",
+]
 
 SHORT_TEXT = "S16"
 """Type of a column of at most 16 bytes of UTF-8, NUL-padded; only the last column may have it."""
@@ -41,7 +49,10 @@ def _array_header(entries: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A member of a row: a value of ``type``, or the same ``constant`` in every row."""
+    """A member of a row: a value of ``type``, or without a type ``constant`` in every row.
+
+    With both, ``constant`` is what rows hold that no source gives another value.
+    """
 
     name: str
     type: str = ""
@@ -69,14 +80,14 @@ class RowTemplate:
                 members.append((column.name, "u1", len(row)))
                 row.append(_FALSE)
             elif column.type == SHORT_TEXT:
-                members.append((_length_of(column.name), "u1", len(row)))
+                members.append((text_marker(column.name), "u1", len(row)))
                 members.append((column.name, SHORT_TEXT, len(row) + 1))
                 row += bytes(17)
             else:
-                members.append((column.name, _BIG_ENDIAN[column.type], len(row) + 1))
+                big_endian = np.dtype(_BIG_ENDIAN[column.type])
+                members.append((column.name, big_endian.str, len(row) + 1))
                 row.append(_MARKERS[column.type])
-                row += bytes(np.dtype(_BIG_ENDIAN[column.type]).itemsize)
-        self._singly = [(c.name, c.type) for c in columns if c.type]
+                row += np.array(column.constant or 0, big_endian).tobytes()
         self._booleans = [c.name for c in columns if c.type == "bool"]
         self._row = np.frombuffer(bytes(row), np.uint8)
         self._view = _layout(members, len(row))
@@ -85,47 +96,59 @@ class RowTemplate:
             if name not in self._booleans:
                 fixed[offset : offset + np.dtype(dtype).itemsize] = False
         self._fixed = np.flatnonzero(fixed)
-        self._pairs: dict[np.dtype[np.void], tuple[np.dtype[np.void], np.dtype[np.void]]] = {}
+        self._text = next((c.name for c in columns if c.type == SHORT_TEXT), None)
+        self._plans: dict[tuple[np.dtype[np.void], ...], list[_Step]] = {}
 
     @property
     def width(self) -> int:
         """Bytes per row."""
         return len(self._row)
 
-    def encode(self, records: NDArray[np.void], others: Mapping[str, Any]) -> NDArray[np.uint8]:
+    def encode(self, *sources: NDArray[np.void]) -> NDArray[np.uint8]:
         """Encode rows.
 
         Args:
-            records: Structured array of shape ``(n,)``: the members that are named as columns.
-            others: The other columns, by name: arrays of shape ``(n,)``, or one number for all.
-                They go before members of the same name.
+            sources: Structured arrays of shape ``(n,)`` whose members are named as columns;
+                a later one goes before an earlier one. Each column must be in one of them.
 
         Returns:
             Fresh array of shape ``(n, width)``, C order: n rows end to end.
         """
-        source, target = self._both_views(records.dtype, others)
-        rows = np.empty((len(records), self.width), np.uint8)
+        count = len(sources[0])
+        rows = np.empty((count, self.width), np.uint8)
         rows[:] = self._row
-        rows.view(target)[:, 0] = records.view(source)  # one call for all members
-        view = rows.view(self._view)[:, 0]
-        for name, dtype in self._singly:
-            if dtype == SHORT_TEXT:
-                text, lengths = cut_texts(others[name] if name in others else records[name])
-                view[name] = text
-                view[_length_of(name)] = lengths | _FIXSTR
-            elif name in others:
-                values = others[name]
-                view[name] = np.where(values, _FALSE + 1, _FALSE) if dtype == "bool" else values
+        for source, (given, target) in zip(sources, self._plan(sources), strict=True):
+            if given.names:  # one call for all members
+                np.ndarray((count,), target, rows)[:] = source.view(given)
+        if self._booleans or self._text:
+            self._mark(np.ndarray((count,), self._view, rows), sources)
         return rows
 
-    def _both_views(
-        self, dtype: np.dtype[np.void], others: Mapping[str, Any]
-    ) -> tuple[np.dtype[np.void], np.dtype[np.void]]:
-        """Return views of the record and of the row with the same members in the same order."""
-        if dtype not in self._pairs:
-            names = [n for n, t in self._singly if t != SHORT_TEXT and n not in others]
-            self._pairs[dtype] = _part(dtype, names), _part(self._view, names)
-        return self._pairs[dtype]
+    def _mark(self, view: NDArray[np.void], sources: Sequence[NDArray[np.void]]) -> None:
+        """Turn truth values into markers, and give the short text its length."""
+        for name in self._booleans:
+            view[name] += _FALSE
+        if self._text and not any(
+            text_marker(self._text) in (s.dtype.names or ()) for s in sources
+        ):
+            text, marker = short_text(view[self._text])
+            view[self._text] = text
+            view[text_marker(self._text)] = marker
+
+    def _plan(self, sources: Sequence[NDArray[np.void]]) -> list["_Step"]:
+        """Return, for each source, the parts of it and of a row that have the same members."""
+        dtypes = tuple(source.dtype for source in sources)
+        if dtypes not in self._plans:
+            wanted = {c.name for c in self.columns if c.type}
+            if self._text:
+                wanted.add(text_marker(self._text))
+            steps: list[_Step] = []
+            for dtype in reversed(dtypes):
+                names = [name for name in dtype.names or () if name in wanted]
+                wanted -= set(names)
+                steps.insert(0, (_part(dtype, names), _part(self._view, names)))
+            self._plans[dtypes] = steps
+        return self._plans[dtypes]
 
     def matches(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Tell which rows an equal template encoded.
@@ -162,32 +185,36 @@ def slices(rows: NDArray[np.uint8]) -> list[bytes]:
     return listed
 
 
-def cut_texts(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.bytes_], NDArray[np.intp]]:
+def short_text(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.bytes_], NDArray[np.uint8]]:
     """Cut each text at its first NUL (the kernel may leave old bytes behind it).
 
     Args:
         texts: ``S16`` array of shape ``(n,)``.
 
     Returns:
-        The texts, NUL-padded, and their lengths in bytes.
+        The texts, NUL-padded, and their MessagePack markers, which tell their lengths.
     """
     texts = np.ascontiguousarray(texts)
     letters = texts.view(np.uint8)
     lengths = np.strings.str_len(texts)
-    if np.count_nonzero(letters) == lengths.sum():
-        return texts, lengths
-    matrix = letters.reshape(len(texts), -1)
-    alive = np.logical_and.accumulate(matrix != 0, axis=1)
-    return (matrix * alive).view(texts.dtype)[:, 0], alive.sum(axis=1)
+    if np.count_nonzero(letters) != lengths.sum():
+        matrix = letters.reshape(len(texts), -1)
+        alive = np.logical_and.accumulate(matrix != 0, axis=1)
+        texts, lengths = (matrix * alive).view(texts.dtype)[:, 0], alive.sum(axis=1)
+    return texts, lengths.astype(np.uint8) | np.uint8(_FIXSTR)
 
 
-def _length_of(name: str) -> str:
+def text_marker(name: str) -> str:
+    """Return the member of a source that holds the markers of short text ``name``."""
     return f"{name} marker"
 
 
 def _offset(dtype: np.dtype[np.void], name: str) -> int:
     assert dtype.fields is not None
     return int(dtype.fields[name][1])
+
+
+_Step = tuple[np.dtype[np.void], np.dtype[np.void]]
 
 
 def _part(dtype: np.dtype[np.void], names: Sequence[str]) -> np.dtype[np.void]:

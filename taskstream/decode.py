@@ -25,7 +25,6 @@ from taskstream.shape import (
     ESCAPED,
     columns_of,
     deciding_mask,
-    groups_of,
     hidden_fields,
     row_template,
 )
@@ -137,18 +136,14 @@ class MessageDecoder:
     def _learn(self, value: bytes, event: dict[str, Any]) -> None:
         """Remember the shape of an event, if our encoder would write it so."""
         kind, call, prefix = event["kind"], event.get("call"), value[:_PREFIX_BYTES]
-        known = self._shapes.setdefault(prefix, [])
-        for _, flags, call_name, _ in groups_of(_one_record(event)):
-            texts = frozenset(f.wire for f in record.text_fields(kind) if f.wire in event)
-            columns = columns_of(kind, flags, call_name, keyed=True)
-            template = RowTemplate(columns, keyed=True, more=len(texts))
-            head = np.frombuffer(value[: template.width], np.uint8)[None, :]
-            if (
-                call == call_name
-                and head.shape[1] == template.width
-                and template.matches(head).all()
-            ):
-                known.append(_Shape(kind, flags, CALLS.get(call or "", 0), template, texts))
+        flags = event["flags"] & deciding_mask(kind)
+        texts = frozenset(f.wire for f in record.text_fields(kind) if f.wire in event)
+        columns = columns_of(kind, flags, call, keyed=True)
+        template = RowTemplate(columns, keyed=True, more=len(texts))
+        head = np.frombuffer(value[: template.width], np.uint8)[None, :]
+        if head.shape[1] == template.width and template.matches(head).all():
+            shape = _Shape(kind, flags, CALLS.get(call or "", 0), template, texts)
+            self._shapes.setdefault(prefix, []).append(shape)
 
 
 # --- one message per event -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ events their arguments and to slice one ``bytes`` per event.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
@@ -19,7 +19,15 @@ from taskstream import record
 from taskstream.batch import Batch, ExecText, Origin, take
 from taskstream.columns import SHORT_TEXT, Column, RowTemplate, pack, slices
 from taskstream.record import FLAGS, KINDS, VERSION
-from taskstream.shape import ESCAPED, columns_of, derived, groups_of, hidden_fields, row_template
+from taskstream.shape import (
+    ESCAPED,
+    Group,
+    columns_of,
+    derived,
+    groups_of,
+    hidden_fields,
+    row_template,
+)
 from taskstream.text import escape, is_utf8, split_argv
 
 __all__ = [
@@ -99,16 +107,22 @@ class EventEncoder:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._known = {"host": origin.host, "boot_id": origin.boot_id}
+        self._known: dict[str, str | int] = {
+            "host": origin.host,
+            "boot_id": origin.boot_id,
+            "run_ns": origin.run_ns,
+        }
         self._key_head = np.frombuffer(origin.host.encode() + b"/", np.uint8)
         self._templates: dict[tuple[str, int, str | None], RowTemplate] = {}
 
-    def _template(self, kind: str, flags: int, call: str | None) -> RowTemplate:
-        key = (kind, flags, call)
+    def _template(self, group: Group) -> RowTemplate:
+        key = (group.kind, group.flags, group.call)
         if key not in self._templates:
-            texts = record.text_fields(kind)
-            own = [f for f in texts if f.kinds and f.name not in hidden_fields(kind, flags)]
-            columns = columns_of(kind, flags, call, keyed=True)
+            texts = record.text_fields(group.kind)
+            hidden = hidden_fields(group.kind, group.flags)
+            own = [f for f in texts if f.kinds and f.name not in hidden]
+            columns = columns_of(*key, keyed=True)
+            columns = [replace(c, constant=self._known.get(c.name, c.constant)) for c in columns]
             columns += [
                 Column(f.wire, constant=self._known.get(f.name))
                 for f in texts
@@ -127,36 +141,30 @@ class EventEncoder:
         """
         if _ascii_comms(batch.records):
             with suppress(UnicodeDecodeError):
-                return self._encode(batch, batch.records)
-        return self._encode(batch, _marked(batch))
+                return self._encode(batch, batch.records, escaping=False)
+        return self._encode(batch, _marked(batch), escaping=True)
 
-    def _encode(self, batch: Batch, records: NDArray[np.void]) -> Messages:
+    def _encode(self, batch: Batch, records: NDArray[np.void], *, escaping: bool) -> Messages:
+        order, groups = groups_of(records)
+        records = take(records, order)
+        columns = derived(records, batch.wall_offset_ns)
         listed: list[bytes] = []
-        order: list[NDArray[np.intp]] = []
-        for kind, shape, call, rows in groups_of(records):
-            group = records if len(rows) == len(records) else take(records, rows)
-            matrix = self._template(kind, shape, call).encode(group, derived(kind, group, batch))
-            listed += self._messages(batch, kind, group, matrix)
-            order.append(rows)
-        stamps_ms = _stamps_ms(batch).tolist()
-        return Messages(_in_order(listed, order), self._keys(batch), stamps_ms, [batch.records])
-
-    def _messages(
-        self, batch: Batch, kind: str, group: NDArray[np.void], matrix: NDArray[np.uint8]
-    ) -> list[bytes]:
-        """Slice rows into messages, and append what a row cannot hold."""
-        messages = slices(matrix)
-        flags = group["flags"]
-        for row in np.flatnonzero(flags & ESCAPED).tolist():
-            head = matrix[row, : -1 - COMM_BYTES].tobytes()
-            messages[row] = head + pack(escape(_comm(group["comm"][row])))
-        if kind == "exec" and not flags[0] & _ARGS_LOST:
-            texts = [
-                _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
-                for place, bits in zip(_places(group), flags.tolist(), strict=True)
-            ]
-            messages = list(map(bytes.__add__, messages, texts))
-        return messages
+        for group in groups:
+            rows = records[group.rows]
+            matrix = self._template(group).encode(rows, columns[group.rows])
+            messages = slices(matrix)
+            if escaping:
+                for row in np.flatnonzero(rows["flags"] & ESCAPED).tolist():
+                    head = matrix[row, : -1 - COMM_BYTES].tobytes()
+                    messages[row] = head + pack(escape(_comm(rows["comm"][row])))
+            if group.kind == "exec" and not group.flags & _ARGS_LOST:
+                messages = list(map(bytes.__add__, messages, _packed_execs(batch, rows)))
+            listed += messages
+        if len(groups) > 1:
+            place = np.empty(len(listed), np.intp)
+            place[order] = np.arange(len(listed))
+            listed = list(itemgetter(*place.tolist())(listed))
+        return Messages(listed, self._keys(batch), _stamps_ms(batch).tolist(), [batch.records])
 
     def _keys(self, batch: Batch) -> list[bytes]:
         """Return ``HOST/TGID-START`` per event, both numbers in fixed-width hexadecimal."""
@@ -173,17 +181,14 @@ class EventEncoder:
         return slices(keys)
 
 
-def _in_order(messages: list[bytes], order: list[NDArray[np.intp]]) -> list[bytes]:
-    """Put messages that were made group by group back into the order of their batch."""
-    if len(order) < 2:
-        return messages
-    place = np.empty(len(messages), np.intp)
-    place[np.concatenate(order)] = np.arange(len(messages))
-    return list(itemgetter(*place.tolist())(messages))
-
-
 _IDENTITY = np.dtype([("tgid", ">u4"), ("start_ns", ">u8")])
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+
+
+def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
+    flags = execs["flags"].tolist()
+    for place, bits in zip(_places(execs), flags, strict=True):
+        yield _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
 
 
 @lru_cache(maxsize=1024)
@@ -219,10 +224,8 @@ def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
     spread = (batch.records["tgid"] * np.uint32(0x9E3779B1)) >> np.uint32(16)
     shard = spread % np.uint32(count)
     for number in np.unique(shard).tolist():
-        yield (
-            number,
-            Batch(batch.origin, batch.records[shard == number], batch.wall_offset_ns, batch.texts),
-        )
+        records = take(batch.records, np.flatnonzero(shard == number))
+        yield number, Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
 
 
 def encode_batch(
@@ -265,10 +268,21 @@ def _batch_message(batch: Batch) -> bytes:
 
 
 def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
+    order, groups = groups_of(records)
+    records = take(records, order)
+    columns = derived(records, batch.wall_offset_ns)
     strings: dict[str, int] = {}
-    groups = [
-        _group(batch, kind, call, shape, take(records, rows), strings)
-        for kind, shape, call, rows in groups_of(records)
+    indexes = _string_indexes(records, strings)
+    packed_groups = [
+        _pack_group(
+            batch,
+            group,
+            records[group.rows],
+            row_template(group.kind, group.flags).encode(
+                records[group.rows], columns[group.rows], indexes[group.rows]
+            ),
+        )
+        for group in groups
     ]
     boot_ns = int(batch.records["boot_ns"][0])
     head = {
@@ -284,7 +298,7 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
     packed = bytearray([0x80 | len(head) + 1])
     for name, value in head.items():
         packed += pack(name) + pack(value)
-    packed += pack("groups") + _array32(len(groups)) + b"".join(groups)
+    packed += pack("groups") + _array32(len(groups)) + b"".join(packed_groups)
     return bytes(packed)
 
 
@@ -292,47 +306,37 @@ def _array32(entries: int) -> bytes:
     return b"\xdd" + entries.to_bytes(4, "big")
 
 
-def _group(
-    batch: Batch,
-    kind: str,
-    call: str | None,
-    shape: int,
-    records: NDArray[np.void],
-    strings: dict[str, int],
+def _pack_group(
+    batch: Batch, group: Group, records: NDArray[np.void], rows: NDArray[np.uint8]
 ) -> bytes:
     """Pack one group: kind, names of the fields, what exec has besides, and the rows."""
-    template = row_template(kind, shape)
-    flags = records["flags"].tolist()
-    others = derived(kind, records, batch) | {"comm": _string_indexes(records, flags, strings)}
-    parts: dict[str, Any] = {"kind": kind, "fields": [c.name for c in template.columns]}
-    if call:
-        parts["call"] = call
-    if kind == "exec" and not shape & _ARGS_LOST:
+    names = [column.name for column in row_template(group.kind, group.flags).columns]
+    parts: dict[str, Any] = {"kind": group.kind, "fields": names}
+    if group.call:
+        parts["call"] = group.call
+    if group.kind == "exec" and not group.flags & _ARGS_LOST:
         texts = [
             exec_text(batch.texts[place], escaped=bool(bits & ESCAPED))
-            for place, bits in zip(_places(records), flags, strict=True)
+            for place, bits in zip(_places(records), records["flags"].tolist(), strict=True)
         ]
         parts["filename"] = [filename for filename, _ in texts]
         parts["argv"] = [argv for _, argv in texts]
     packed = bytearray([0x80 | len(parts) + 1])
     for name, value in parts.items():
         packed += pack(name) + pack(value)
-    packed += pack("rows") + _array32(len(records))
-    packed += template.encode(records, others).tobytes()
+    packed += pack("rows") + _array32(len(rows)) + rows.tobytes()
     return bytes(packed)
 
 
-def _string_indexes(
-    records: NDArray[np.void], flags: list[int], strings: dict[str, int]
-) -> NDArray[np.uint32]:
-    """Put the comms into the message's table of strings; return each record's index."""
+def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArray[np.void]:
+    """Put the comms into the message's table of strings; return each record's index there."""
     known: dict[tuple[bytes, int], int] = {}
     indexes = []
-    for comm, bits in zip(records["comm"].tolist(), flags, strict=True):
+    for comm, bits in zip(records["comm"].tolist(), records["flags"].tolist(), strict=True):
         key = comm, bits & ESCAPED
         index = known.get(key)
         if index is None:
             text = escape(_comm(comm)) if bits & ESCAPED else _comm(comm).decode()
             index = known[key] = strings.setdefault(text, len(strings))
         indexes.append(index)
-    return np.array(indexes, np.uint32)
+    return np.array(indexes, np.uint32).view([("comm", "<u4")])

@@ -6,15 +6,17 @@ Netdata's "eBPF Processes" charts; ``docs/charts.md`` lists them.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taskstream.batch import join_records
 from taskstream.interval import Interval
 from taskstream.record import CALLS, COUNTS, FLAGS, KINDS
 
 __all__ = ["CHARTS", "Chart", "WindowCounts", "charts", "count_column"]
+
+KEEP_RECORDS = 8192
 
 _N = len(COUNTS)
 _AT = {count.name: i for i, count in enumerate(COUNTS)}
@@ -99,39 +101,51 @@ _BY_KIND = _first_columns()
 class WindowCounts:
     """Counts records by window.
 
+    Records are kept and counted many at a time: counting costs the same for a few as for
+    thousands.
+
     Args:
         window_ns: Length of a window.
     """
 
     def __init__(self, window_ns: int) -> None:
         self.window_ns = window_ns
+        self._kept: list[NDArray[np.void]] = []
+        self._kept_records = 0
         self._counts: dict[int, NDArray[np.int64]] = {}
-        self.total = np.zeros(_N, np.int64)
+        self._total = np.zeros(_N, np.int64)
 
     def add(self, records: NDArray[np.void]) -> None:
         """Count records; those of kind ``task`` are not counted."""
-        if not len(records):
-            return
+        self._kept.append(records)
+        self._kept_records += len(records)
+        if self._kept_records >= KEEP_RECORDS:
+            self._count()
+
+    def _count(self) -> None:
+        records = join_records(self._kept)
+        self._kept, self._kept_records = [], 0
         column = count_column(records)
-        window = records["boot_ns"] // np.uint64(self.window_ns)
         counted = column >= 0
-        if not counted.all():
-            column, window = column[counted], window[counted]
-        if not len(window):
-            return
-        first = int(window.min())
-        cells = (window - np.uint64(first)).astype(np.intp) * _N + column
-        table: NDArray[Any] = np.bincount(cells)
-        table = np.pad(table, (0, -len(table) % _N)).reshape(-1, _N)
-        for offset in np.flatnonzero(table.any(axis=1)).tolist():
-            self._counts.setdefault(first + offset, np.zeros(_N, np.int64))
-            self._counts[first + offset] += table[offset]
-        self.total += table.sum(axis=0)
+        column, window = column[counted], records["boot_ns"][counted] // np.uint64(self.window_ns)
+        windows, row = np.unique(window, return_inverse=True)
+        table = np.bincount(row * _N + column, minlength=len(windows) * _N).reshape(-1, _N)
+        for number, counts in zip(windows.tolist(), table, strict=True):
+            self._counts[number] = self._counts.get(number, 0) + counts
+        self._total += table.sum(axis=0)
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """All records counted since the start, by `COUNTS`."""
+        self._count()
+        return self._total
 
     def take(self, window: int) -> NDArray[np.int64]:
         """Return the counts of one window and forget it; events that come later count anew."""
+        self._count()
         return self._counts.pop(window, np.zeros(_N, np.int64))
 
     def windows(self) -> list[int]:
         """Return the windows that hold counts, in order."""
+        self._count()
         return sorted(self._counts)

@@ -4,20 +4,20 @@ Pure: tables from ``taskstream.record``. Encoding and decoding agree on shapes t
 module alone.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch
-from taskstream.columns import Column, RowTemplate
+from taskstream.columns import Column, RowTemplate, short_text, text_marker
 from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 
 __all__ = [
     "ESCAPED",
+    "Group",
     "columns_of",
     "deciding_mask",
     "derived",
@@ -81,50 +81,90 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
     return columns
 
 
-def groups_of(records: NDArray[np.void]) -> Iterator[tuple[str, int, str | None, NDArray[np.intp]]]:
-    """Split records into groups that share one row shape: kind, deciding flags, call, rows."""
-    kinds = np.ascontiguousarray(records["kind"])
-    present = set(kinds.tobytes())
-    for kind, value in KINDS.items():
-        if value not in present:
-            continue
-        rows = np.flatnonzero(kinds == value)
-        if kind == "fail":
-            calls = records["call"][rows]
-            for call, number in CALLS.items():
-                for flags, some in _by_flags(kind, records, rows[calls == number]):
-                    yield kind, flags, call, some
-        else:
-            for flags, some in _by_flags(kind, records, rows):
-                yield kind, flags, None, some
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Records that share one row shape.
+
+    Attributes:
+        kind: Their kind.
+        flags: The flags that decide which fields they know.
+        call: The call that failed, of kind ``fail``.
+        rows: Where they stand, once the records are in the order that `groups_of` gives.
+    """
+
+    kind: str
+    flags: int
+    call: str | None
+    rows: slice
 
 
-def _by_flags(
-    kind: str, records: NDArray[np.void], rows: NDArray[np.intp]
-) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    mask = np.uint32(deciding_mask(kind))
-    while len(rows):
-        deciding = records["flags"][rows] & mask
-        alike = deciding == deciding[0]
-        if alike.all():
-            yield int(deciding[0]), rows
-            return
-        yield int(deciding[0]), rows[alike]
-        rows = rows[~alike]
+def groups_of(records: NDArray[np.void]) -> tuple[NDArray[np.intp], list[Group]]:
+    """Find the groups of records that share one row shape.
+
+    Returns:
+        The order that brings each group together and keeps the order within it, and the
+        groups.
+    """
+    kinds = records["kind"]
+    code = records["flags"] & _DECIDING[kinds]
+    code |= kinds.astype(np.uint32) << _KIND_BITS
+    if _FAIL in kinds.tobytes():
+        code |= np.where(kinds == _FAIL, records["call"], 0).astype(np.uint32) << _CALL_BITS
+    order = np.argsort(code, kind="stable")
+    code = code[order]
+    edges = [0, *(np.flatnonzero(code[1:] != code[:-1]) + 1).tolist(), len(code)]
+    groups = []
+    for start, stop in pairwise(edges):
+        if start < stop:
+            groups.append(_group(int(code[start]), slice(start, stop)))
+    return order, groups
 
 
-def derived(kind: str, records: NDArray[np.void], batch: Batch) -> dict[str, NDArray[Any] | int]:
-    """Compute the derived columns of records of one kind; a number stands for a whole column."""
-    columns: dict[str, NDArray[Any] | int] = {
-        "wall_ns": records["boot_ns"] + np.uint64(batch.wall_offset_ns % (1 << 64)),
-        "run_ns": batch.origin.run_ns,
-    }
-    if kind == "exit":
-        code = records["exit_code"]
-        columns["status"] = (code >> 8) & 0xFF
-        columns["signal"] = code & 0x7F
-        columns["core"] = (code & 0x80) != 0
+def _group(code: int, rows: slice) -> Group:
+    call = _CALL_NAMES.get(code >> _CALL_BITS)
+    kind = _KIND_NAMES[code >> _KIND_BITS & 0xF]
+    return Group(kind, code & (1 << _KIND_BITS) - 1, call, rows)
+
+
+_KIND_BITS, _CALL_BITS = 20, 24
+_FAIL = KINDS["fail"]
+_KIND_NAMES = {value: name for name, value in KINDS.items()}
+_CALL_NAMES = {value: name for name, value in CALLS.items()}
+_DECIDING = np.array([deciding_mask(_KIND_NAMES[k]) if k in _KIND_NAMES else 0
+                      for k in range(256)], np.uint32)  # fmt: skip
+
+
+def derived(records: NDArray[np.void], wall_offset_ns: int) -> NDArray[np.void]:
+    """Compute the columns that a record does not hold.
+
+    Args:
+        records: Records of any kinds.
+        wall_offset_ns: CLOCK_REALTIME minus CLOCK_BOOTTIME.
+
+    Returns:
+        Structured array of shape ``(n,)``: wall_ns; status, signal and core, which mean
+        something for exits alone; comm, cut at its first NUL, and its marker.
+    """
+    columns = np.empty(len(records), _DERIVED)
+    columns["wall_ns"] = records["boot_ns"] + np.uint64(wall_offset_ns % (1 << 64))
+    columns["comm"], columns[text_marker("comm")] = short_text(records["comm"])
+    code = records["exit_code"]
+    columns["status"] = (code >> 8) & 0xFF
+    columns["signal"] = code & 0x7F
+    columns["core"] = (code & 0x80) != 0
     return columns
+
+
+_DERIVED = np.dtype(
+    [
+        ("wall_ns", "<u8"),
+        ("comm", "S16"),
+        (text_marker("comm"), "u1"),
+        ("status", "u1"),
+        ("signal", "u1"),
+        ("core", "?"),
+    ]
+)
 
 
 @lru_cache

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import clock, resource
-from taskstream.batch import Batch, ExecText, Origin, take
+from taskstream.batch import Batch, ExecText, Origin, join_records, take
 from taskstream.errors import KernelError, RecordError
 from taskstream.record import (
     ARGS_HEADER,
@@ -112,7 +112,7 @@ class LiveSource:
             )
             self._args = VariableRing(self._object.map_descriptor("args"), options.args_ring_bytes)
             self._number_from(self.origin.run_ns)
-            self._snapshot_records = np.empty(0, RECORD)
+            self._snapshot_records = self._early_records = np.empty(0, RECORD)
             self.attached_ns = self._attach()
         except BaseException:
             self._object.close()
@@ -190,12 +190,26 @@ class LiveSource:
         return attached
 
     def _running_before(self, attached_ns: int) -> NDArray[np.void]:
-        """Read the running tasks; those that began after the attachment are in the ring."""
+        """Read the running tasks; those that began after the attachment are in the ring.
+
+        So are some that began while it went on, after its first hook: they are left out here,
+        known by the fork events that the ring holds by now. (A task that is stopped for all this
+        time between its entry into the pid table and the hook, a few instructions, is in both.)
+        """
         if self._iterator:
             read = np.frombuffer(self._object.read_iterator(_SNAPSHOT), RECORD)
         else:
             read = running_tasks()
-        records = take(read, np.flatnonzero(read["start_ns"] < attached_ns))
+        self._early_records = self._ring.read().view(RECORD)[:, 0]
+        forks = self._early_records[self._early_records["kind"] == KINDS["fork"]]
+        forked_ns = dict(zip(forks["pid"].tolist(), forks["start_ns"].tolist(), strict=True))
+        slack_ns = 1 if self._iterator else 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        starts = zip(read["pid"].tolist(), read["start_ns"].tolist(), strict=True)
+        before = [
+            start_ns < attached_ns and not 0 <= forked_ns.get(pid, -1) - start_ns < slack_ns
+            for pid, start_ns in starts
+        ]
+        records = take(read, np.flatnonzero(before))
         records["cpu"] = NO_CPU
         records["seq"] = self.origin.run_ns + np.arange(len(records), dtype=np.uint64)
         return records
@@ -227,6 +241,9 @@ class LiveSource:
         if step:
             self.clock_step_ns = step
         records = self._ring.read().view(RECORD)[:, 0]
+        if len(self._early_records):
+            records = join_records([self._early_records, records])
+            self._early_records = records[:0]
         for raw in self._args.read():
             header = np.frombuffer(raw, ARGS_HEADER, 1)[0]
             start = ARGS_HEADER.itemsize
@@ -237,9 +254,11 @@ class LiveSource:
         return self._batch(records, self._take_texts(records))
 
     def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:
-        if not self._texts:
-            return {}
-        execs = records[records["kind"] == KINDS["exec"]]
+        texts = self._texts
+        if len(texts) == records["kind"].tobytes().count(KINDS["exec"]):
+            self._texts = {}
+            return texts
+        execs = take(records, np.flatnonzero(records["kind"] == KINDS["exec"]))
         places = zip(execs["cpu"].tolist(), execs["seq"].tolist(), strict=True)
         return {place: self._texts.pop(place) for place in places if place in self._texts}
 
@@ -328,7 +347,7 @@ def _check_kernel(options: LiveOptions) -> None:
             "load mode `return` attaches to system call tracepoints, and tracefs is not mounted: "
             "mount -t tracefs none /sys/kernel/tracing, or use load mode `entry`"
         )
-    if not any(Path(path, "events").is_dir() for path in _TRACEFS):
+    if not any(os.access(f"{path}/events", os.R_OK) for path in _TRACEFS):
         raise KernelError(
             f"load mode `return` attaches to system call tracepoints, and {mounted[0]} cannot be "
             "read: run as root, or grant CAP_DAC_READ_SEARCH, or use load mode `entry`"

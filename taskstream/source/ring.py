@@ -88,6 +88,7 @@ class FixedRing(_Ring):
 
     def __init__(self, descriptor: int, size: int, record_bytes: int) -> None:
         super().__init__(descriptor, size)
+        self._record_bytes = record_bytes
         self._stride = HEADER_BYTES + record_bytes
 
     def read(self) -> NDArray[np.uint8]:
@@ -97,20 +98,21 @@ class FixedRing(_Ring):
             Fresh array of shape ``(n, record_bytes)``, C order, n >= 0.
         """
         waiting = self.waiting_bytes // self._stride
-        if not waiting:
-            return np.empty((0, self._stride - HEADER_BYTES), np.uint8)
         self._fence()
-        start = self._position % self.size
-        slots = self._data[start : start + waiting * self._stride].reshape(waiting, self._stride)
-        headers = np.ascontiguousarray(slots[:, :4]).view(np.uint32)[:, 0]
-        busy = headers & _BUSY
-        ready = int(busy.argmax()) if busy.any() else waiting
+        start = mmap.PAGESIZE + self._position % self.size
+        headers = np.ndarray((waiting,), np.uint32, self._producer_map, start, (self._stride,))
+        ready, discarded = waiting, None
+        if not (headers == self._record_bytes).all():
+            headers = headers.copy()
+            busy = headers & _BUSY
+            ready = int(busy.argmax()) if busy.any() else waiting
+            discarded = headers[:ready] & _DISCARDED
         self._fence()
-        records = slots[:ready, HEADER_BYTES:]
-        discarded = headers[:ready] & _DISCARDED
-        taken = records[discarded == 0] if discarded.any() else records.copy()
+        shape, strides = (ready, self._record_bytes), (self._stride, 1)
+        start += HEADER_BYTES
+        records = np.ndarray(shape, np.uint8, self._producer_map, start, strides).copy()
         self._consume(self._position + ready * self._stride)
-        return taken
+        return records if discarded is None else records[discarded == 0]
 
 
 class VariableRing(_Ring):

@@ -20,7 +20,7 @@ COLUMNS = [
     Column("e", "i32"),
     Column("nothing"),
 ]
-FLAG = {"flag": np.array([True, False, True])}
+FLAG = np.array([(True,), (False,), (True,)], [("flag", "?")])
 PLAIN = [
     {
         "a": int(row["a"]),
@@ -52,7 +52,7 @@ def test_rows_without_keys_are_arrays_to_any_reader():
 
 
 def test_members_keep_the_order_of_the_columns(template):
-    row = template.encode(NUMBERS[:1], {"flag": FLAG["flag"][:1]})[0]
+    row = template.encode(NUMBERS[:1], FLAG[:1])[0]
     assert list(msgpack.unpackb(row.tobytes())) == [c.name for c in COLUMNS]
 
 
@@ -62,29 +62,31 @@ def test_a_row_has_any_number_of_members(count, keyed):
     columns = [Column(f"n{i}", "u32") for i in range(count)]
     values = np.zeros(1, [(c.name, "<u4") for c in columns])
     values[:] = tuple(range(count))
-    row = msgpack.unpackb(RowTemplate(columns, keyed=keyed).encode(values, {})[0].tobytes())
+    row = msgpack.unpackb(RowTemplate(columns, keyed=keyed).encode(values)[0].tobytes())
     assert list(row.values() if keyed else row) == list(range(count))
 
 
 def test_the_header_counts_members_that_the_caller_appends():
-    row = RowTemplate([Column("a", "u8")], keyed=True, more=1).encode(NUMBERS[1:2], {})[0]
+    row = RowTemplate([Column("a", "u8")], keyed=True, more=1).encode(NUMBERS[1:2])[0]
     assert msgpack.unpackb(row.tobytes() + pack("b") + pack("c")) == {"a": 255, "b": "c"}
 
 
 def test_no_records_are_no_rows(template):
-    rows = template.encode(NUMBERS[:0], {"flag": FLAG["flag"][:0]})
+    rows = template.encode(NUMBERS[:0], FLAG[:0])
     assert rows.shape == (0, template.width)
     assert slices(rows) == []
 
 
-def test_another_column_goes_before_a_member_of_its_name(template):
-    rows = template.encode(NUMBERS, FLAG | {"a": np.array([7, 8, 9], np.uint8)})
+def test_a_later_source_goes_before_an_earlier_one(template):
+    other = np.array([(7,), (8,), (9,)], [("a", "u1")])
+    rows = template.encode(NUMBERS, FLAG, other)
     assert [msgpack.unpackb(row.tobytes())["a"] for row in rows] == [7, 8, 9]
 
 
-def test_one_number_stands_for_a_whole_column(template):
-    rows = template.encode(NUMBERS, FLAG | {"d": 2**63})
-    assert {msgpack.unpackb(row.tobytes())["d"] for row in rows} == {2**63}
+def test_a_constant_stands_where_no_source_has_a_value():
+    template = RowTemplate([Column("a", "u8"), Column("run", "u64", constant=2**63)], keyed=True)
+    rows = template.encode(NUMBERS)
+    assert {msgpack.unpackb(row.tobytes())["run"] for row in rows} == {2**63}
 
 
 def test_rows_are_read_back_as_columns(template):
@@ -107,7 +109,7 @@ def test_rows_of_an_equal_template_match_and_of_another_do_not(template):
 
 
 def test_a_row_matches_if_and_only_if_all_but_its_values_is_the_template(template):
-    rows = template.encode(NUMBERS[:1], {"flag": FLAG["flag"][:1]})
+    rows = template.encode(NUMBERS[:1], FLAG[:1])
     plain = msgpack.unpackb(rows[0].tobytes())
     for position in range(template.width):
         spoilt = rows.copy()
@@ -130,7 +132,7 @@ def test_a_short_text_ends_a_row_and_is_cut_to_its_length():
     template = RowTemplate([Column("a", "u8"), Column("name", SHORT_TEXT)], keyed=True)
     records = np.zeros(4, [("a", "u1"), ("name", "S16")])
     records["name"] = [b"", b"sh", b"sixteen-bytes-ok", "Ω".encode()]
-    messages = slices(template.encode(records, {}))
+    messages = slices(template.encode(records))
     assert [msgpack.unpackb(m)["name"] for m in messages] == ["", "sh", "sixteen-bytes-ok", "Ω"]
     assert [len(m) for m in messages] == [len(messages[0]) + n for n in (0, 2, 16, 2)]
 
@@ -139,6 +141,6 @@ def test_a_text_ends_at_its_first_nul_whatever_lies_behind():
     template = RowTemplate([Column("name", SHORT_TEXT)], keyed=True)
     records = np.zeros(5, [("name", "S16")])
     records["name"] = [b"sh\0ell", b"\0old", b"whole", b"", b"a\0b\0c"]
-    messages = slices(template.encode(records, {}))
+    messages = slices(template.encode(records))
     names = [msgpack.unpackb(message)["name"] for message in messages]
     assert names == ["sh", "", "whole", "", "a"]
