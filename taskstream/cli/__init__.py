@@ -11,6 +11,9 @@ from taskstream.errors import TaskstreamError
 
 __all__ = ["main"]
 
+# numpy's BLAS would start threads, and take memory for each, at its first import.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 INTERRUPTED = 130
 LOSSES = 3
 

@@ -7,6 +7,7 @@ this module is written in ``bpf/emit.h``.
 import mmap
 import os
 import resource as limits
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ __all__ = ["HOOKS", "LiveOptions", "LiveSource"]
 
 WINDOW_SLOTS = 64  # as in bpf/emit.h
 _ARGS_LOST = FLAGS["args_lost"].mask
+_ARGS = struct.Struct(
+    "<" + "".join("_BH_I___Q"[ARGS_HEADER[name].itemsize] for name in ARGS_HEADER.names or ())
+)
 _SNAPSHOT = "on_snapshot"
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
@@ -245,12 +249,9 @@ class LiveSource:
             records = join_records([self._early_records, records])
             self._early_records = records[:0]
         for raw in self._args.read():
-            header = np.frombuffer(raw, ARGS_HEADER, 1)[0]
-            start = ARGS_HEADER.itemsize
-            middle = start + int(header["filename_bytes"])
-            end = middle + int(header["args_bytes"])
-            place = int(header["cpu"]), int(header["seq"])
-            self._texts[place] = raw[start:middle], raw[middle:end]
+            seq, cpu, filename_bytes, args_bytes = _ARGS.unpack_from(raw)
+            middle = _ARGS.size + filename_bytes
+            self._texts[cpu, seq] = raw[_ARGS.size : middle], raw[middle : middle + args_bytes]
         return self._batch(records, self._take_texts(records))
 
     def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:

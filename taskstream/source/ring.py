@@ -10,6 +10,7 @@ padded to 8 bytes.
 import ctypes
 import mmap
 import platform
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = ["FixedRing", "VariableRing"]
 
 HEADER_BYTES = 8
+_HEAD = struct.Struct("<I")
 _BUSY = 0x80000000
 _DISCARDED = 0x40000000
 _LENGTH = 0x3FFFFFFF
@@ -56,7 +58,6 @@ class _Ring:
         )
         self._consumer = np.frombuffer(self._consumer_map, np.uint64, 1)
         self._producer = np.frombuffer(self._producer_map, np.uint64, 1)
-        self._data = np.frombuffer(self._producer_map, np.uint8, offset=page)
         self._position = int(self._consumer[0])
         self._fence = _Fence()
 
@@ -72,7 +73,7 @@ class _Ring:
 
     def close(self) -> None:
         """Unmap."""
-        del self._consumer, self._producer, self._data
+        del self._consumer, self._producer
         self._consumer_map.close()
         self._producer_map.close()
 
@@ -119,19 +120,29 @@ class VariableRing(_Ring):
     """A ring whose records differ in size."""
 
     def read(self) -> Iterator[bytes]:
-        """Take records one by one, up to the first that is still being written."""
-        while self.waiting_bytes:
-            self._fence()
-            start = self._position % self.size
-            head = int(self._data[start : start + 4].view(np.uint32)[0])
+        """Take every record up to the first one that is still being written."""
+        waiting = self.waiting_bytes
+        if not waiting:
+            return
+        self._fence()
+        start = mmap.PAGESIZE + self._position % self.size
+        lengths = []
+        ready = 0
+        while ready < waiting:
+            (head,) = _HEAD.unpack_from(self._producer_map, start + ready)
             if head & _BUSY:
-                return
-            self._fence()
+                break
+            lengths.append(head)
+            ready += HEADER_BYTES + ((head & _LENGTH) + 7 & ~7)
+        self._fence()
+        region = self._producer_map[start : start + ready]
+        self._consume(self._position + ready)
+        at = HEADER_BYTES
+        for head in lengths:
             length = head & _LENGTH
-            body = self._data[start + HEADER_BYTES : start + HEADER_BYTES + length].tobytes()
-            self._consume(self._position + HEADER_BYTES + (length + 7 & ~7))
             if not head & _DISCARDED:
-                yield body
+                yield region[at : at + length]
+            at += HEADER_BYTES + (length + 7 & ~7)
 
 
 def _check_atomic_width() -> None:
