@@ -1,10 +1,11 @@
 /*
  * A paced load: create a task, run what it is to run, wait for it, at a given rate.
  *
- * load exec|fork|fail RATE SECONDS CALLS PROGRAM
+ * load exec|vfork|fork|fail RATE SECONDS CALLS PROGRAM
  *
  *   exec  vfork, exec of PROGRAM, wait   (fork, exec, exit, free)
- *   fork  fork, exit, wait               (fork, exit, free)
+ *   vfork vfork, exit, wait              (fork, exit, free)
+ *   fork  fork, exit, wait               (the same)
  *   fail  exec of a file that is not there
  *
  * Calls are due at multiples of 1/RATE s from the start; one that is late is made at once, so
@@ -49,7 +50,7 @@ static int call(char mode, char *program, unsigned long long number)
 	snprintf(job, sizeof(job), "part-%llu.o", number);
 	if (mode == 'n')
 		return execv("/nonexistent/program", argv) != -1;
-	child = mode == 'e' ? vfork() : fork();
+	child = mode == 'f' ? fork() : vfork();
 	if (child == 0) {
 		if (mode == 'e')
 			execv(program, argv);

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["EVENTS_PER_CALL", "Load", "Reached", "program", "run", "start"]
+__all__ = ["Load", "Reached", "program", "run", "start"]
 
 _SOURCES = Path(__file__).parent
 _LONGEST_S = 120
-
-EVENTS_PER_CALL = {"exec": 4, "fork": 3, "fail": 1}
-"""Events that one call of each mode makes: fork, exec, exit, free; or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ def start(mode: str, *, rate_hz: int = 0, seconds: float = 0, calls: int = 0) ->
     """Start a load; `end` waits for it.
 
     Args:
-        mode: ``exec``, ``fork`` or ``fail``.
+        mode: ``exec``, ``vfork``, ``fork`` or ``fail``.
         rate_hz: Calls per second; 0 for as many as can be.
         seconds: How long; 0 for until the calls are made.
         calls: How many; 0 for until the time is over.

@@ -17,7 +17,7 @@ from tests.bench.figure import Effort, Figure, figure
 
 __all__ = ["slowdown"]
 
-_PAIRS = 8
+_PAIRS = 6
 _EXECS = 2000
 _SHELL_EXECS = 600
 _SHELL_LOOP = 'i=0; while [ $i -lt "$2" ]; do "$1" -c "$i.c" || exit; i=$((i+1)); done'

@@ -51,7 +51,8 @@ def document(figures: Iterable[Figure], machine: Mapping[str, str], command: str
     about = "\n".join(f"* {name}: {value}" for name, value in machine.items())
     return (
         "# What the agent costs\n\n"
-        f"Written by `{command}`: measured, never typed. What each row means and how it is "
-        "measured\nstands at the top of the module of its theme in `tests/bench`.\n\n"
+        f"Written by `{command}`.\n"
+        "How a row is measured stands at the top of the module of its theme in `tests/bench`.\n"
+        "A value is the median of the runs, with the lowest and the highest.\n\n"
         f"{about}\n\n{_table(figures)}\n"
     )
