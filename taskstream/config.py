@@ -113,7 +113,7 @@ class Config:
     queue_wait_ms: int = 1000
     drain_timeout_s: int = 10
     ring_bytes: int = 8 << 20
-    args_ring_bytes: int = 8 << 20
+    args_ring_bytes: int = 2 << 20
     args_max: int = 4096
     kafka: Mapping[str, str] = field(default_factory=dict)
 

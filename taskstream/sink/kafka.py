@@ -192,30 +192,30 @@ class KafkaSink:
     def _produce(self, messages: Messages, at: int) -> int:
         """Queue messages from ``at`` on; return the first for which there was no room."""
         topic, produce, poll = self.options.topic, self._producer.produce, self._producer.poll
-        callbacks: list[Any] | None = None
-        if messages.events is not None:
-            callbacks = [partial(self._on_delivery, events) for events in messages.events]
         values, keys, stamps_ms = messages.values, messages.keys, messages.stamps_ms
-        try:
-            while at < len(values):
-                stop = min(at + _POLL_EVERY, len(values))
+        events = messages.events
+        while at < len(values) and self._fatal is None:
+            stop = min(at + _POLL_EVERY, len(values))
+            try:
                 for index in range(at, stop):
-                    produce(
-                        topic,
-                        values[index],
-                        keys[index],
-                        -1,
-                        callbacks[index] if callbacks else None,
-                        None,
-                        stamps_ms[index],
-                    )
+                    on_delivery = partial(self._on_delivery, events[index]) if events else None
+                    stamp_ms = stamps_ms[index]
+                    produce(topic, values[index], keys[index], -1, on_delivery, None, stamp_ms)
                     at += 1
-                poll(0)
-        except BufferError:
-            return at
-        except KafkaException as error:
-            self._on_error(error.args[0])
+            except BufferError:
+                break
+            except KafkaException as error:
+                self._refused(error.args[0], events[at] if events else 1)
+                at += self._fatal is None
+            poll(0)
         return at
+
+    def _refused(self, error: KafkaError, events: int) -> None:
+        """Take note that librdkafka would not queue a message."""
+        self._on_error(error)
+        if self._fatal is None:
+            self.account.rejected += events
+            self.errors[error.str()] += events
 
     def _drop(self, waiting: _Waiting) -> None:
         for records in waiting.messages.records_from(waiting.at):

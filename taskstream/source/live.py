@@ -79,7 +79,7 @@ class LiveOptions:
     load_mode: str = "entry"
     window_ns: int = 5_000_000_000
     ring_bytes: int = 8 << 20
-    args_ring_bytes: int = 8 << 20
+    args_ring_bytes: int = 2 << 20
     args_max: int = 4096
     last_thread_by_map: bool = False
     snapshot_from_proc: bool = False
