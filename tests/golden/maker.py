@@ -1,0 +1,104 @@
+"""How the golden messages of this schema version were made.
+
+A golden message is never made again: it stands for those that are in topics already. New ones
+are added (``python -m tests.golden.maker``); one that is there is refused.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgpack
+
+from taskstream.batch import Batch, Origin
+from taskstream.columns import pack
+from taskstream.encode import EventEncoder, encode_batch
+from taskstream.interval import Interval
+from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
+from taskstream.report import CpuReport, Report
+from tests.example import twin
+from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event
+
+__all__ = ["FOLDER", "add"]
+
+FOLDER = Path(__file__).parent / f"v{VERSION}"
+
+_BATCHES: dict[str, Batch] = {
+    **{kind: batch(event(kind)) for kind in KINDS},
+    "exec-lost": batch(event("exec", flags=bits("args_lost"))),
+    "exec-cut": batch(event("exec", flags=bits("args_truncated"), argv=b"sh\0-c\0echo he")),
+    "exec-escaped": batch(
+        event("exec", comm=b"caf\xe9", filename=b"/srv/\xff", argv=b"a\\b\0\xc3\xbc\0\0\xfe\0")
+    ),
+    "exec-unicode": batch(event("exec", comm="größe".encode(), argv="größe\0\\x41\0".encode())),
+    "exit-dead": batch(event("exit", flags=bits("group_dead"), exit_code=0x008B)),
+    "exit-negative": batch(event("exit", exit_code=-1, flags=bits("thread", "io_unknown"))),
+    "free-reaped": batch(event("free", flags=bits("reaper_known", "pidns_unknown"))),
+    "fail-clone3": batch(event("fail", call=CALLS["clone3"], errno=11)),
+    "task-unknown": batch(
+        event(
+            "task",
+            cpu=NO_CPU,
+            flags=bits("parent_unknown", "pidns_unknown", "cgroup_unknown", "start_coarse"),
+        )
+    ),
+    "largest": batch(event("fork", pid=2**32 - 1, clone_flags=2**64 - 1, cgroup_id=2**64 - 1)),
+    "host-unicode": batch(event("fork"), origin=Origin("größe.example", "", 0)),
+}
+_ALL = batch(
+    *(event(kind) for kind in KINDS),
+    event("exit", flags=bits("group_dead")),
+    event("exec", flags=bits("args_lost")),
+    event("exec", comm=b"\xff", argv=b"\xfe\0"),
+    event("fork", comm=b"\\xff"),
+    event("fail", call=CALLS["execve"], errno=2),
+    event("fail", call=CALLS["vfork"], errno=12),
+)
+
+
+def _report() -> Report:
+    count = len(COUNTS)
+    cpus = (
+        CpuReport(0, ORIGIN.run_ns + 9, tuple(range(count)), (0,) * count, (0,) * count, 0),
+        CpuReport(3, ORIGIN.run_ns, (9,) * count, tuple(range(count)), (1,) * count, 4),
+    )
+    interval = Interval(
+        start_ns=1,
+        end_ns=5,
+        wall_ns=WALL_OFFSET_NS + 5,
+        counts=tuple(range(count)),
+        received=(0,) * count,
+        missed={"on_fork": 2},
+        failures_watched=False,
+    )
+    return Report(ORIGIN, 6, WALL_OFFSET_NS, cpus, {"on_fork": 2}, interval, -5_000_000_000, True)
+
+
+def _messages() -> Iterator[tuple[str, bytes]]:
+    for name, one in _BATCHES.items():
+        yield f"event-{name}", EventEncoder(one.origin).encode(one).values[0]
+    (whole,) = encode_batch(_ALL).values
+    yield "batch", whole
+    yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
+    for kind in KINDS:
+        plain = msgpack.unpackb(EventEncoder(ORIGIN).encode(_BATCHES[kind]).values[0])
+        yield f"foreign-event-{kind}", msgpack.packb(dict(sorted(plain.items())))
+    yield "foreign-batch", msgpack.packb(dict(sorted(msgpack.unpackb(whole).items())))
+    yield "report", pack(_report().to_map())
+
+
+def add(folder: Path, name: str, value: bytes) -> None:
+    """Add a golden message and its readable twin; never over one that is there."""
+    with (folder / f"{name}.msgpack").open("xb") as file:
+        file.write(value)
+    with (folder / f"{name}.json").open("x") as file:
+        file.write(twin(value))
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, value in _messages():
+        if (FOLDER / f"{name}.msgpack").exists():
+            print(f"{name} is there and stays as it is", file=sys.stderr)
+        else:
+            add(FOLDER, name, value)
