@@ -1,0 +1,124 @@
+"""A live source in this process, read until a condition holds."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream.batch import Batch, ExecText, in_time_order, join_records
+from taskstream.record import COUNTS
+from taskstream.source.live import LiveOptions, LiveSource
+from tests.kernel.events import Events
+
+__all__ = ["DEADLINE_S", "Recorder", "wait_until"]
+
+DEADLINE_S = 20.0
+"""More than any grace period or scheduling delay; only a failing test waits this long."""
+
+
+def wait_until(
+    holds: Callable[[], bool], what: Callable[[], object] = str, *, every_s: float = 0.01
+) -> None:
+    """Wait until a condition holds; past the deadline, fail and say ``what`` was there."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"still not so after {DEADLINE_S} s: {what()}"
+        time.sleep(every_s)
+
+
+class Recorder:
+    """Records from the moment it is made until it is closed."""
+
+    def __init__(self, options: LiveOptions) -> None:
+        self.source = LiveSource(options, host="test-host")
+        self._batches: list[NDArray[np.void]] = []
+        self._texts: dict[tuple[int, int], ExecText] = {}
+
+    def close(self) -> None:
+        """Detach."""
+        self.source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def snapshot(self) -> Events:
+        """The tasks that were running at the start."""
+        return Events(self.source.snapshot().records)
+
+    def read(self) -> Batch:
+        """Take what is in the rings into the recording."""
+        batch = self.source.read()
+        if len(batch):
+            self._batches.append(batch.records)
+            self._texts.update(batch.texts)
+        return batch
+
+    @property
+    def taken(self) -> int:
+        """Number of records in the recording."""
+        return sum(map(len, self._batches))
+
+    @property
+    def events(self) -> Events:
+        """All that was taken so far, in the order of time."""
+        self._batches = [join_records(self._batches)]
+        return Events(in_time_order(self._batches[0]), self._texts)
+
+    def until(self, holds: Callable[[Events], bool]) -> Events:
+        """Read until the recording is as wanted."""
+
+        def met() -> bool:
+            self.read()
+            return holds(self.events)
+
+        wait_until(met, lambda: self.events.count())
+        return self.events
+
+    def family(self, pid: int) -> Events:
+        """Read until every task of a child of this process is released, and return its family."""
+
+        def family() -> Events:
+            roots = self.events.of("fork", pid=pid, tgid=pid, ppid=os.getpid())
+            return self.events.family(roots.records[-1]) if len(roots) else Events(roots.records)
+
+        def unreleased() -> set[tuple[int, int]]:
+            found = family()
+            return set(found.of("fork").tasks()) - set(found.of("free").tasks())
+
+        def complete() -> bool:
+            self.read()
+            return len(family()) > 0 and not unreleased()
+
+        wait_until(complete, lambda: f"{family().count()}, not released {unreleased()}")
+        return family()
+
+    # --- the kernel's own numbers ---
+
+    def counted(self) -> dict[str, int]:
+        """Return the kernel's loss-free totals over all CPUs, by name."""
+        sums = self.source.totals()["count"].sum(axis=0)
+        return {count.name: int(n) for count, n in zip(COUNTS, sums, strict=True)}
+
+    def forks_counted(self) -> int:
+        """Return the kernel's total of created tasks, threads included."""
+        counted = self.counted()
+        return counted["fork_process"] + counted["fork_thread"]
+
+    def stop(self) -> Events:
+        """Detach, and take all that is left: as many records as the kernel counted and kept."""
+        self.source.detach()
+
+        def all_taken() -> bool:
+            self.read()
+            totals = self.source.totals()
+            return self.taken == int(totals["count"].sum() - totals["lost"].sum())
+
+        wait_until(all_taken, lambda: f"{self.taken} taken, {self.source.totals()}")
+        return self.events

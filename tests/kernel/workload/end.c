@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+/* end HOW ...: let children end in one known way each, and reap them. */
+#include <stdatomic.h>
+
+#include "workload.h"
+
+static pid_t process;
+
+static void end_thread(int status)
+{
+	syscall(SYS_exit, status);
+	__builtin_unreachable();
+}
+
+/* The leader is gone, as /proc has it, and its process lives on. */
+static void *outlive_leader(void *status)
+{
+	char path[64], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", process);
+	while (state != 'Z') {
+		FILE *file = fopen(path, "r");
+
+		if (!file || fscanf(file, "%*d %*[^)]) %c", &state) != 1)
+			die(path);
+		fclose(file);
+	}
+	end_thread((long)status);
+	return NULL;
+}
+
+static void leader_first(int leader_status, long thread_status)
+{
+	process = getpid();
+	start_thread(outlive_leader, (void *)thread_status);
+	end_thread(leader_status);
+}
+
+static pthread_barrier_t all_here;
+
+static void *end_with_the_others(void *unused)
+{
+	pthread_barrier_wait(&all_here);
+	end_thread(0);
+	return NULL;
+}
+
+static void together(int threads)
+{
+	int i;
+
+	pthread_barrier_init(&all_here, NULL, threads);
+	for (i = 1; i < threads; i++)
+		start_thread(end_with_the_others, NULL);
+	end_with_the_others(NULL);
+}
+
+static void *end_the_group(void *status)
+{
+	syscall(SYS_exit_group, (long)status);
+	return NULL;
+}
+
+static void exit_group_from_a_thread(long status)
+{
+	start_thread(end_the_group, (void *)status);
+	for (;;)
+		pause();
+}
+
+static void by_signal(int number, long core_bytes)
+{
+	struct rlimit limit = {core_bytes, core_bytes};
+
+	if (setrlimit(RLIMIT_CORE, &limit))
+		die("setrlimit");
+	signal(number, SIG_DFL);
+	kill(getpid(), number);
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	const char *how = argv[1];
+	int first = atoi(argv[2]);
+	long second = argc > 3 ? atol(argv[3]) : 0;
+	int rounds = !strcmp(how, "statuses") ? first : !strcmp(how, "together") ? second : 1;
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork");
+		if (!pid) {
+			if (!strcmp(how, "statuses"))
+				_exit(i);
+			if (!strcmp(how, "zombie"))
+				_exit(first);
+			if (!strcmp(how, "together"))
+				together(first);
+			if (!strcmp(how, "leader_first"))
+				leader_first(first, second);
+			if (!strcmp(how, "exit_group"))
+				exit_group_from_a_thread(first);
+			if (!strcmp(how, "signal"))
+				by_signal(first, second);
+			die(how);
+		}
+		if (!strcmp(how, "zombie")) {
+			printf("zombie %d\n", pid);
+			wait_for_input();
+		}
+		reap(pid);
+	}
+	return 0;
+}
