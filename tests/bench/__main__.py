@@ -36,12 +36,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(themes: list[str], effort: Effort) -> Iterator[Figure]:
+def _measure(themes: list[str], effort: Effort, failed: list[str]) -> Iterator[Figure]:
+    """Measure theme by theme; what goes wrong in one is told, and does not end the others."""
     for theme in themes:
-        for figure in THEMES[theme](effort):
-            what, unit, value, _, aim, met, _ = table.row(figure)
-            print(f"{what}: {value} {unit} {aim} {met}".rstrip(), file=sys.stderr, flush=True)
-            yield figure
+        try:
+            for figure in THEMES[theme](effort):
+                what, unit, value, _, aim, met, _ = table.row(figure)
+                print(f"{what}: {value} {unit} {aim} {met}".rstrip(), file=sys.stderr, flush=True)
+                yield figure
+        except (RuntimeError, OSError) as error:
+            print(f"bench: {theme} could not be measured: {error}", file=sys.stderr)
+            failed.append(theme)
 
 
 def main() -> None:
@@ -50,7 +55,9 @@ def main() -> None:
     if os.geteuid() != 0:
         sys.exit("bench: loads probes: run as root")
     about = machine.describe()
-    figures = list(_measure(arguments.only or list(THEMES), Effort(arguments.quick)))
+    failed: list[str] = []
+    themes = arguments.only or list(THEMES)
+    figures = list(_measure(themes, Effort(arguments.quick), failed))
     about["load average"] += f" (before), {os.getloadavg()[0]:.2f} (after)"
     command = shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]])
     page = table.document(figures, about, command)
@@ -61,6 +68,7 @@ def main() -> None:
         print(json.dumps({"machine": about, "command": command, "figures": rows}, indent=1))
     else:
         print(page)
+    sys.exit(1 if failed else 0)
 
 
 main()

@@ -87,8 +87,8 @@ def _run(*options: str) -> dict[str, float]:
     """Start the command once; return the ms of each station."""
     words = [sys.executable, "-m", "tests.bench.start", str(_boot_ns()), *_OPTIONS, *options]
     done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=60)
-    line = done.stdout.split("\n", 1)[0]
-    if not line.startswith("{"):
+    line = next((line for line in done.stdout.splitlines() if line.startswith("{")), "")
+    if not line:
         raise RuntimeError(f"the agent acknowledged nothing:\n{done.stderr}")
     stations: dict[str, float] = json.loads(line)
     return stations
