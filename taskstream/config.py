@@ -109,7 +109,7 @@ class Config:
     topic: str = "taskstream.events"
     message: str = "event"
     shard_count: int = 1
-    flush_ms: int = 20
+    flush_ms: int = 25
     queue_wait_ms: int = 1000
     drain_timeout_s: int = 10
     ring_bytes: int = 8 << 20

@@ -86,6 +86,9 @@ class Sink(Protocol):
     def tick(self) -> None:
         """Go on with what is under way."""
 
+    def settle(self, seconds: float) -> None:
+        """Wait for what was published to be acknowledged, for at most ``seconds``."""
+
     def dropped(self, cpu: int) -> tuple[int, ...]:
         """Return the events of a CPU that were given up, by ``COUNTS``."""
 
@@ -105,7 +108,7 @@ class Rhythm:
     """
 
     window_ns: int
-    flush_ms: int = 20
+    flush_ms: int = 25
     idle_ms: int = 100
     drain_timeout_s: float = 10
 
@@ -169,6 +172,9 @@ class Pipeline:
                 sleep_ms = pacing.next_ms(self._turn())
                 if watch is not None:
                     watch()
+                awake_ns = self._now_ns()
+                self._sink.settle(self._rhythm.flush_ms / 2000)
+                sleep_ms = max(0, sleep_ms - (self._now_ns() - awake_ns) // 1_000_000)
         return self._finish()
 
     def _turn(self) -> int:

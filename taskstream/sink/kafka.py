@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
     "compression.type": "lz4",
-    "linger.ms": 5,
+    "linger.ms": 1,
     "batch.size": 1_000_000,
     "batch.num.messages": 10_000,
     "message.max.bytes": 1_000_000,
@@ -189,6 +189,14 @@ class KafkaSink:
         while self._waiting and self._waiting[0].since_ns <= limit_ns:
             self._drop(self._waiting.popleft())
 
+    def settle(self, seconds: float) -> None:
+        """Serve delivery reports as they come: until none is due, or for at most ``seconds``."""
+        end_ns = self._now_ns() + int(seconds * 1e9)
+        left_ns = end_ns - self._now_ns()
+        while len(self._producer) and left_ns > 0:
+            self._producer.poll(left_ns / 1e9)
+            left_ns = end_ns - self._now_ns()
+
     def _produce(self, messages: Messages, at: int) -> int:
         """Queue messages from ``at`` on; return the first for which there was no room."""
         topic, produce, poll = self.options.topic, self._producer.produce, self._producer.poll
@@ -293,8 +301,12 @@ class KafkaSink:
 
 def _check_topic(producer: Producer, options: KafkaOptions) -> None:
     """Ask for the topic, so that a wrong address or right is known before anything starts."""
+    timeout_s = options.answer_ms / 1000
     try:
-        found = producer.list_topics(options.topic, timeout=options.answer_ms / 1000)
+        producer.list_topics(options.topic, timeout=timeout_s)
+        # A second answer makes librdkafka ask for its producer id at once. After the first it
+        # knows the brokers, and would wait half a second for its own timer.
+        found = producer.list_topics(options.topic, timeout=timeout_s)
     except KafkaException as error:
         raise BrokerError(
             f"broker {options.bootstrap} does not answer ({error.args[0].str()}): "

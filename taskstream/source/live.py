@@ -102,6 +102,7 @@ class LiveSource:
 
     def __init__(self, options: LiveOptions, *, host: str) -> None:
         self.options = options
+        self._none = np.empty(0, RECORD)
         self._texts: dict[tuple[int, int], ExecText] = {}
         self._clock = clock.WallClock()
         self.clock_step_ns = 0
@@ -244,6 +245,8 @@ class LiveSource:
         step = self._clock.refresh(clock.boot_ns())
         if step:
             self.clock_step_ns = step
+        if not self._ring.waiting_bytes:
+            return self._batch(self._none, {})
         records = self._ring.read().view(RECORD)[:, 0]
         if len(self._early_records):
             records = join_records([self._early_records, records])
