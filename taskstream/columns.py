@@ -18,7 +18,10 @@ __all__ = [
     "SHORT_TEXT",
     "Column",
     "RowTemplate",
+    "array_header",
     "pack",
+    "pack_utf8",
+    "pack_utf8s",
     "short_text",
     "slices",
     "text_marker",
@@ -39,12 +42,43 @@ def pack(value: Any) -> bytes:
     return packed
 
 
+def pack_utf8(raw: bytes) -> bytes:
+    """Pack bytes that are valid UTF-8 as a string.
+
+    Raises:
+        UnicodeDecodeError: they are not.
+    """
+    if not raw.isascii():
+        raw.decode()
+    return _string_header(raw) + raw
+
+
+def pack_utf8s(raws: Sequence[bytes]) -> bytes:
+    """Pack an array of strings; as `pack_utf8`."""
+    return array_header(len(raws)) + b"".join([pack_utf8(raw) for raw in raws])
+
+
+_SHORT_HEADERS = [bytes([_FIXSTR | n]) if n < 32 else bytes([0xD9, n]) for n in range(256)]
+
+
+def _string_header(raw: bytes) -> bytes:
+    length = len(raw)
+    if length < 256:
+        return _SHORT_HEADERS[length]
+    short = length < 1 << 16
+    return b"\xda" + length.to_bytes(2, "big") if short else b"\xdb" + length.to_bytes(4, "big")
+
+
+def array_header(entries: int) -> bytes:
+    """Pack the head of an array."""
+    if entries < 16:
+        return bytes([0x90 | entries])
+    short = entries < 1 << 16
+    return b"\xdc" + entries.to_bytes(2, "big") if short else b"\xdd" + entries.to_bytes(4, "big")
+
+
 def _map_header(entries: int) -> bytes:
     return bytes([0x80 | entries]) if entries < 16 else b"\xde" + entries.to_bytes(2, "big")
-
-
-def _array_header(entries: int) -> bytes:
-    return bytes([0x90 | entries]) if entries < 16 else b"\xdc" + entries.to_bytes(2, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +103,7 @@ class RowTemplate:
     """
 
     def __init__(self, columns: Sequence[Column], *, keyed: bool, more: int = 0) -> None:
-        row = bytearray((_map_header if keyed else _array_header)(len(columns) + more))
+        row = bytearray((_map_header if keyed else array_header)(len(columns) + more))
         self.columns = tuple(columns)
         members: list[tuple[str, str, int]] = []
         for column in columns:

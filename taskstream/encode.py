@@ -8,16 +8,24 @@ events their arguments and to slice one ``bytes`` per event.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from operator import itemgetter
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Origin, take
-from taskstream.columns import SHORT_TEXT, Column, RowTemplate, pack, slices
+from taskstream.columns import (
+    SHORT_TEXT,
+    Column,
+    RowTemplate,
+    array_header,
+    pack,
+    pack_utf8,
+    pack_utf8s,
+    slices,
+)
 from taskstream.record import FLAGS, KINDS, VERSION
 from taskstream.shape import (
     ESCAPED,
@@ -186,23 +194,25 @@ _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
 def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
-    flags = execs["flags"].tolist()
-    for place, bits in zip(_places(execs), flags, strict=True):
-        yield _packed_exec(*batch.texts[place], bool(bits & ESCAPED))
+    for filename, args in _exec_texts(batch, execs):
+        yield _FILENAME + pack_utf8(filename) + _ARGV + pack_utf8s(args)
 
 
-@lru_cache(maxsize=1024)
-def _packed_exec(filename: bytes, argv: bytes, escaped: bool) -> bytes:
-    name, args = exec_text((filename, argv), escaped=escaped)
-    return pack("filename") + pack(name) + pack("argv") + pack(args)
+_FILENAME, _ARGV = pack("filename"), pack("argv")
 
 
-def exec_text(text: ExecText, *, escaped: bool) -> tuple[str, list[str]]:
-    """Return filename and argv of one exec as text."""
-    filename, argv = text
-    if escaped:
-        return escape(filename), [escape(arg) for arg in split_argv(argv)]
-    return filename.decode(), [arg.decode() for arg in split_argv(argv)]
+def _exec_texts(batch: Batch, execs: NDArray[np.void]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield filename and arguments of execs, escaped where their flags say so."""
+    for place, bits in zip(_places(execs), execs["flags"].tolist(), strict=True):
+        filename, argv = batch.texts[place]
+        args = split_argv(argv)
+        if bits & ESCAPED:
+            filename, args = _escaped(filename), [_escaped(arg) for arg in args]
+        yield filename, args
+
+
+def _escaped(raw: bytes) -> bytes:
+    return escape(raw).encode()
 
 
 def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
@@ -311,19 +321,16 @@ def _pack_group(
 ) -> bytes:
     """Pack one group: kind, names of the fields, what exec has besides, and the rows."""
     names = [column.name for column in row_template(group.kind, group.flags).columns]
-    parts: dict[str, Any] = {"kind": group.kind, "fields": names}
+    parts = {"kind": pack(group.kind), "fields": pack(names)}
     if group.call:
-        parts["call"] = group.call
+        parts["call"] = pack(group.call)
     if group.kind == "exec" and not group.flags & _ARGS_LOST:
-        texts = [
-            exec_text(batch.texts[place], escaped=bool(bits & ESCAPED))
-            for place, bits in zip(_places(records), records["flags"].tolist(), strict=True)
-        ]
-        parts["filename"] = [filename for filename, _ in texts]
-        parts["argv"] = [argv for _, argv in texts]
+        texts = list(_exec_texts(batch, records))
+        parts["filename"] = pack_utf8s([filename for filename, _ in texts])
+        parts["argv"] = array_header(len(texts)) + b"".join([pack_utf8s(args) for _, args in texts])
     packed = bytearray([0x80 | len(parts) + 1])
     for name, value in parts.items():
-        packed += pack(name) + pack(value)
+        packed += pack(name) + value
     packed += pack("rows") + _array32(len(rows)) + rows.tobytes()
     return bytes(packed)
 
