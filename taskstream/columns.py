@@ -43,30 +43,25 @@ def pack(value: Any) -> bytes:
 
 
 def pack_utf8(raw: bytes) -> bytes:
-    """Pack bytes that are valid UTF-8 as a string.
-
-    Raises:
-        UnicodeDecodeError: they are not.
-    """
-    if not raw.isascii():
-        raw.decode()
-    return _string_header(raw) + raw
+    """Pack bytes that are known to be UTF-8 as a string."""
+    length = len(raw)
+    if length < 256:
+        return _STRING_HEADERS[length] + raw
+    short = length < 1 << 16
+    head = b"\xda" + length.to_bytes(2, "big") if short else b"\xdb" + length.to_bytes(4, "big")
+    return head + raw
 
 
 def pack_utf8s(raws: Sequence[bytes]) -> bytes:
-    """Pack an array of strings; as `pack_utf8`."""
-    return array_header(len(raws)) + b"".join([pack_utf8(raw) for raw in raws])
+    """Pack bytes that are known to be UTF-8 as an array of strings."""
+    try:
+        body = b"".join([_STRING_HEADERS[len(raw)] + raw for raw in raws])
+    except IndexError:  # a long one
+        body = b"".join(map(pack_utf8, raws))
+    return array_header(len(raws)) + body
 
 
-_SHORT_HEADERS = [bytes([_FIXSTR | n]) if n < 32 else bytes([0xD9, n]) for n in range(256)]
-
-
-def _string_header(raw: bytes) -> bytes:
-    length = len(raw)
-    if length < 256:
-        return _SHORT_HEADERS[length]
-    short = length < 1 << 16
-    return b"\xda" + length.to_bytes(2, "big") if short else b"\xdb" + length.to_bytes(4, "big")
+_STRING_HEADERS = [bytes([_FIXSTR | n]) if n < 32 else bytes([0xD9, n]) for n in range(256)]
 
 
 def array_header(entries: int) -> bytes:

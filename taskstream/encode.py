@@ -202,12 +202,19 @@ _FILENAME, _ARGV = pack("filename"), pack("argv")
 
 
 def _exec_texts(batch: Batch, execs: NDArray[np.void]) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Yield filename and arguments of execs, escaped where their flags say so."""
+    """Yield filename and arguments of execs as UTF-8, escaped where their flags say so.
+
+    Raises:
+        UnicodeDecodeError: one is no UTF-8, and no flag says so.
+    """
     for place, bits in zip(_places(execs), execs["flags"].tolist(), strict=True):
         filename, argv = batch.texts[place]
         args = split_argv(argv)
         if bits & ESCAPED:
             filename, args = _escaped(filename), [_escaped(arg) for arg in args]
+        elif not (filename.isascii() and argv.isascii()):
+            filename.decode()
+            argv.decode()  # a NUL ends every character, so all are valid if this is
         yield filename, args
 
 
