@@ -31,7 +31,7 @@ NAMES = [count.name for count in COUNTS]
 # Error codes of the Kafka protocol.
 NOT_LEADER, TIMED_OUT, TOO_LARGE, NOT_ENOUGH_REPLICAS = 6, 7, 10, 19
 UNKNOWN_TOPIC, INVALID_TOPIC, NO_RIGHT = 3, 17, 29
-OUT_OF_ORDER, OLD_EPOCH, UNKNOWN_PRODUCER = 45, 47, 59
+OUT_OF_ORDER, OLD_EPOCH = 45, 47
 
 KCAT = ["kcat", "-C", "-e", "-q"]
 QUICK = {"linger.ms": "0", "reconnect.backoff.ms": "20", "reconnect.backoff.max.ms": "100"}
@@ -485,7 +485,6 @@ LOST = "what the failed request held is rejected, not sent again"
     [
         pytest.param(OUT_OF_ORDER, marks=pytest.mark.xfail(reason=FATAL)),
         pytest.param(OLD_EPOCH, marks=pytest.mark.xfail(reason=LOST)),
-        UNKNOWN_PRODUCER,
     ],
 )
 def test_an_idempotent_producer_that_is_out_of_step_sends_again_what_was_not_acknowledged(
