@@ -80,6 +80,11 @@ def run(
     settings = load(config_file)
     settings |= {name: value for name, value in options.items() if value is not None}
     settings["kafka"] = {**settings.get("kafka", {}), **kafka_settings(kafka)}
+    address = settings["kafka"].pop("bootstrap.servers", None)
+    if address is not None:
+        if options["bootstrap"] is not None:
+            raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
+        settings["bootstrap"] = address
     config = Config(**settings)
     with _stop_signals() as stopped:
         sys.exit(_run(config, duration, as_json, stopped))

@@ -312,6 +312,12 @@ def test_a_broker_that_does_not_answer_is_said_before_anything_is_attached() -> 
     assert said.count("\n") == 1
 
 
+def test_the_broker_may_be_named_as_a_librdkafka_setting_but_not_twice() -> None:
+    one = ["--kafka", "bootstrap.servers=127.0.0.1:1"]
+    assert "broker 127.0.0.1:1 does not answer" in refused(*one)
+    assert "exclude each other" in refused(*one, "--bootstrap", "127.0.0.1:2", code=2)
+
+
 def test_an_unreadable_configuration_is_named() -> None:
     said = refused("--config", "/does/not/exist.conf")
     assert "configuration /does/not/exist.conf cannot be read: No such file" in said
