@@ -43,7 +43,7 @@ def test_of_kind_chooses_that_kind():
 def test_time_order_is_boot_time_then_cpu_then_number():
     mixed = batch(
         event("fork", boot_ns=20, cpu=0, seq=1, pid=4),
-        event("fork", boot_ns=10, cpu=1, seq=9, pid=3),
+        event("fork", boot_ns=10, cpu=1, seq=1, pid=3),
         event("fork", boot_ns=10, cpu=0, seq=7, pid=2),
         event("fork", boot_ns=10, cpu=0, seq=5, pid=1),
     )
