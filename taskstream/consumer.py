@@ -51,7 +51,7 @@ class TopicSource:
         topic: str,
         *,
         from_end: bool = False,
-        answer_ms: int = 10_000,
+        answer_ms: int = 5_000,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._bootstrap, self._topic = bootstrap, topic

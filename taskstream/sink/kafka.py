@@ -71,7 +71,7 @@ class KafkaOptions:
     message: str = "event"
     shard_count: int = 1
     queue_wait_ms: int = 1000
-    answer_ms: int = 10_000
+    answer_ms: int = 5_000
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
