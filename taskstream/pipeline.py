@@ -150,6 +150,7 @@ class Pipeline:
         self._missed: dict[str, int] = {}
         self._running = 0
         self._wall_offset_ns = 0
+        self._last_window: int | None = None
 
     def run(self, stop: Callable[[], bool], watch: Callable[[], None] | None = None) -> RunTotals:
         """Run until ``stop`` says so, then drain.
@@ -187,6 +188,8 @@ class Pipeline:
             self._sink.tick()
         self._wall_offset_ns = batch.wall_offset_ns
         settled = (self._now_ns() - SETTLE_NS) // self._rhythm.window_ns
+        if self._last_window is not None:
+            settled = min(settled, self._last_window)  # which `_finish` closes, at its own end
         if self._window < settled:
             self._close_until(settled)
         return len(batch)
@@ -249,7 +252,7 @@ class Pipeline:
                 self._source.empty_window(window)
         return late
 
-    def _report(self, interval: Interval, *, final: bool) -> Report:
+    def _report(self, interval: Interval | None, *, final: bool) -> Report:
         totals = self._source.totals()
         step_ns, self._source.clock_step_ns = self._source.clock_step_ns, 0
         cpus = tuple(
@@ -277,15 +280,22 @@ class Pipeline:
     # --- the end ---
 
     def _finish(self) -> RunTotals:
-        """Stop new events, read the last ones, close the last interval, wait for the broker."""
+        """Stop new events, read the last ones, close the last interval, wait for the broker.
+
+        What is dropped while waiting is reported too.
+        """
         self._source.detach()
         end_ns = self._now_ns()
+        self._last_window = last = end_ns // self._rhythm.window_ns
         while self._turn() or (self._unread() and self._now_ns() < end_ns + LAST_NS):
             continue
-        last = end_ns // self._rhythm.window_ns
         self._close_until(last)
         self._close(last, end_ns, final=True)
+        dropped = self._sink.account.dropped
         self._sink.drain(self._rhythm.drain_timeout_s)
+        if self._sink.account.dropped > dropped:
+            self._sink.report(self._report(None, final=True))
+            self._sink.drain(LAST_NS / 1e9)
         return self.totals()
 
     def _unread(self) -> bool:

@@ -142,6 +142,11 @@ class StreamBooks:
             books.duplicates += len(rows) - new
         return fresh
 
+    @property
+    def duplicates(self) -> int:
+        """Further copies of events seen."""
+        return sum(books.duplicates for books in self._cpus.values())
+
     def report(self, report: Report) -> None:
         """Enter an agent's report; the latest of a run counts."""
         known = self._reports.get(report.origin)

@@ -48,9 +48,9 @@ def consume(
 ) -> None:
     """Print the events of a topic, of both shapes, and report gaps and duplicates.
 
-    Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C; then
-    says, for each CPU of each run of an agent, how many events were read and how many are
-    missing. Exits with 3 if any are.
+    Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C. Then,
+    if the end of the topic was reached, says for each CPU of each run of an agent how many
+    events were read and how many are missing. Exits with 3 if any are.
     """
     reader = _Reader(StreamBooks(from_start=not from_end), count, quiet=quiet, as_json=as_json)
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
@@ -66,7 +66,7 @@ def consume(
                 click.echo(f"taskstream consume: {told or 'the broker answers again'}", err=True)
             if exit_at_end and source.at_end:
                 break
-    sys.exit(reader.summarize())
+    sys.exit(reader.summarize(at_end=source.at_end and not reader.cut))
 
 
 class _Reader:
@@ -81,6 +81,7 @@ class _Reader:
         self._as_json = as_json
         self._rejected = 0
         self._events = 0
+        self.cut = False
 
     @property
     def done(self) -> bool:
@@ -100,6 +101,7 @@ class _Reader:
                     batch.origin, batch.records[: self._left], batch.wall_offset_ns, batch.texts
                 )
                 self._left -= len(part)
+                self.cut |= len(part) < len(batch)
             self._books.add(part)
             self._events += len(part)
             if not self._quiet:
@@ -111,13 +113,17 @@ class _Reader:
         if text:
             click.echo(text)
 
-    def summarize(self) -> int:
-        """Print the summary; return the exit code."""
-        summaries = self._books.summaries()
+    def summarize(self, *, at_end: bool) -> int:
+        """Print the summary; return the exit code.
+
+        Args:
+            at_end: The topic was read to its end; else a gap may be what was left unread.
+        """
+        summaries = self._books.summaries() if at_end else []
         missing = sum(s.missing for s in summaries)
-        duplicates = sum(s.duplicates for s in summaries)
+        duplicates = self._books.duplicates
         if self._as_json:
-            click.echo(json.dumps(self._as_map(summaries)))
+            click.echo(json.dumps(self._as_map(summaries, at_end=at_end)))
         else:
             for summary in summaries:
                 if summary.missing or summary.duplicates or self._quiet:
@@ -125,17 +131,19 @@ class _Reader:
             click.echo(
                 f"taskstream consume: read {self._events:,} events = "
                 f"{self._events - duplicates:,} once + {duplicates:,} again; "
-                f"missing {missing:,}; not understood {self._rejected:,} messages",
+                f"{f'missing {missing:,}' if at_end else 'missing unknown, before the end'}; "
+                f"not understood {self._rejected:,} messages",
                 err=True,
             )
         return LOSSES if missing or self._rejected else 0
 
-    def _as_map(self, summaries: list[CpuSummary]) -> dict[str, Any]:
+    def _as_map(self, summaries: list[CpuSummary], *, at_end: bool) -> dict[str, Any]:
         return {
             "kind": "summary",
+            "at_end": at_end,
             "events": self._events,
-            "duplicates": sum(s.duplicates for s in summaries),
-            "missing": sum(s.missing for s in summaries),
+            "duplicates": self._books.duplicates,
+            "missing": sum(s.missing for s in summaries) if at_end else None,
             "rejected": self._rejected,
             "cpus": [
                 {

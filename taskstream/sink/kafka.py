@@ -49,6 +49,10 @@ DEFAULTS: dict[str, Any] = {
 }
 """librdkafka settings unless the user says otherwise."""
 
+_OUT_OF_STEP = (
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+)
 _GONE = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL)
 
 
@@ -176,7 +180,14 @@ class KafkaSink:
 
     def tick(self) -> None:
         """Serve delivery reports, move what waits into the queue, drop what waited too long."""
-        self._producer.poll(0)
+        self._advance()
+        limit_ns = self._now_ns() - self.options.queue_wait_ms * 1_000_000
+        while self._waiting and self._waiting[0].since_ns <= limit_ns:
+            self._drop(self._waiting.popleft())
+
+    def _advance(self) -> None:
+        """Serve delivery reports, and move what waits into the queue as far as there is room."""
+        self._serve(0)
         if self._fatal is not None:
             self._rebuild()
         while self._waiting:
@@ -185,21 +196,18 @@ class KafkaSink:
             if head.at < len(head.messages.values):
                 break
             self._waiting.popleft()
-        limit_ns = self._now_ns() - self.options.queue_wait_ms * 1_000_000
-        while self._waiting and self._waiting[0].since_ns <= limit_ns:
-            self._drop(self._waiting.popleft())
 
     def settle(self, seconds: float) -> None:
         """Serve delivery reports as they come: until none is due, or for at most ``seconds``."""
         end_ns = self._now_ns() + int(seconds * 1e9)
         left_ns = end_ns - self._now_ns()
         while len(self._producer) and left_ns > 0:
-            self._producer.poll(left_ns / 1e9)
+            self._serve(left_ns / 1e9)
             left_ns = end_ns - self._now_ns()
 
     def _produce(self, messages: Messages, at: int) -> int:
         """Queue messages from ``at`` on; return the first for which there was no room."""
-        topic, produce, poll = self.options.topic, self._producer.produce, self._producer.poll
+        topic, produce = self.options.topic, self._producer.produce
         values, keys, stamps_ms = messages.values, messages.keys, messages.stamps_ms
         events = messages.events
         while at < len(values) and self._fatal is None:
@@ -215,7 +223,7 @@ class KafkaSink:
             except KafkaException as error:
                 self._refused(error.args[0], events[at] if events else 1)
                 at += self._fatal is None
-            poll(0)
+            self._serve(0)
         return at
 
     def _refused(self, error: KafkaError, events: int) -> None:
@@ -241,10 +249,20 @@ class KafkaSink:
 
     # --- what comes back ---
 
+    def _serve(self, seconds: float, *, flush: bool = False) -> None:
+        """Serve delivery reports. A fatal error is raised here; it never comes to `_on_error`."""
+        try:
+            (self._producer.flush if flush else self._producer.poll)(seconds)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+
     def _on_delivery(self, events: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.account.delivered += events
             self.trouble = ""
+        elif self._config["enable.idempotence"] is True and error.code() in _OUT_OF_STEP:
+            self._again.append((events, message))  # told before the fatal error, or without one
+            self._fatal = self._fatal or error.str()
         elif self._fatal is not None and error.code() in _GONE:
             self._again.append((events, message))
         else:
@@ -269,7 +287,7 @@ class KafkaSink:
     def _rebuild(self) -> None:
         """After a fatal error: a new producer, and again what the old one did not get through."""
         self._producer.purge()
-        self._producer.flush(5)
+        self._serve(5, flush=True)
         _LOG.error("producer rebuilt after a fatal error: %s", self._fatal)
         again, self._again = self._again, []
         self._producer = Producer(self._config)
@@ -287,14 +305,14 @@ class KafkaSink:
     def in_queue(self) -> int:
         """Return messages that are queued, sent and unacknowledged, or waiting for room."""
         waiting = sum(len(w.messages.values) - w.at for w in self._waiting)
-        return len(self._producer) + waiting
+        return len(self._producer) + len(self._again) + waiting
 
     def drain(self, seconds: float) -> None:
-        """Wait until everything is acknowledged, for at most ``seconds``."""
+        """Wait until everything is acknowledged, for at most ``seconds``; drop what has no room."""
         end_ns = self._now_ns() + int(seconds * 1e9)
         while self.in_queue() and self._now_ns() < end_ns:
-            self.tick()
-            self._producer.flush(min(0.1, max(0.0, (end_ns - self._now_ns()) / 1e9)))
+            self._advance()
+            self._serve(min(0.1, max(0.0, (end_ns - self._now_ns()) / 1e9)), flush=True)
         while self._waiting:
             self._drop(self._waiting.popleft())
 

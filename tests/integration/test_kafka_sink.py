@@ -476,17 +476,7 @@ def test_an_event_that_is_too_long_for_any_message_is_rejected_and_holds_up_no_o
     assert sum(sink.errors.values()) == 1
 
 
-FATAL = "a fatal error is raised by poll and flush, and ends the agent with a traceback"
-LOST = "what the failed request held is rejected, not sent again"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param(OUT_OF_ORDER, marks=pytest.mark.xfail(reason=FATAL)),
-        pytest.param(OLD_EPOCH, marks=pytest.mark.xfail(reason=LOST)),
-    ],
-)
+@pytest.mark.parametrize("code", [OUT_OF_ORDER, OLD_EPOCH])
 def test_an_idempotent_producer_that_is_out_of_step_sends_again_what_was_not_acknowledged(
     cluster, shape, code
 ):
@@ -500,7 +490,6 @@ def test_an_idempotent_producer_that_is_out_of_step_sends_again_what_was_not_ack
     assert len(found) == 240
 
 
-@pytest.mark.xfail(reason=FATAL)
 def test_after_a_fatal_error_the_producer_is_made_anew_and_goes_on(cluster, shape):
     sink = sink_to(cluster.bootstrap, message=shape)
     publish(sink, each_kind())

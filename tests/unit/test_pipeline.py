@@ -211,13 +211,7 @@ def test_what_is_read_late_is_received_once():
         (700, 700),
         (710, 950),
         (900, 700),
-        pytest.param(
-            900,
-            950,
-            marks=pytest.mark.xfail(
-                reason="a window that is closed while the last events are read is closed again"
-            ),
-        ),
+        (900, 950),
     ],
 )
 def test_nothing_is_counted_twice_however_long_the_last_reading_takes(end_ms, late_ms):
