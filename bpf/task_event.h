@@ -32,6 +32,7 @@ enum task_flag {
 	FLAG_TEXT_ESCAPED = 8192,
 	FLAG_CGROUP_UNKNOWN = 16384,
 	FLAG_IO_UNKNOWN = 32768,
+	FLAG_PROCESS_UNKNOWN = 65536,
 };
 
 enum task_call {

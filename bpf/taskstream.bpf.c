@@ -154,8 +154,9 @@ int on_exit(__u64 *ctx)
 }
 
 /*
- * Runs from an RCU callback, some time after release_task. By then the parent may be gone, and
- * its memory another task's: believe it only if it started before its child.
+ * Runs from an RCU callback, some time after release_task. By then the parent and the leader may
+ * be gone, and their memory another task's. Believe the parent only if it started before its
+ * child, and the leader only if it has the same signal_struct, which the task keeps alive.
  */
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(on_free, struct task_struct *task)
@@ -169,6 +170,10 @@ int BPF_PROG(on_free, struct task_struct *task)
 		e->parent_start_ns = 0;
 		e->ppid = 0;
 		e->flags |= FLAG_PARENT_UNKNOWN;
+	}
+	if (task->group_leader->signal != task->signal) {
+		e->process_start_ns = 0;
+		e->flags |= FLAG_PROCESS_UNKNOWN;
 	}
 	return event_submit(e);
 }
