@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from taskstream.batch import ExecText, in_time_order, take
 from taskstream.record import CALLS, FLAGS, KINDS
 
-__all__ = ["Events", "call_name"]
+__all__ = ["Events", "Identity", "call_name"]
 
 _KIND_NAMES = {value: name for name, value in KINDS.items()}
 _CALL_NAMES = {value: name for name, value in CALLS.items()}
@@ -97,14 +97,15 @@ class Events:
         Args:
             root: The fork event of the process.
         """
-        tasks = {_identity(root, "pid", "start_ns")}
+        tasks = {(int(root["pid"]), int(root["start_ns"]))}
         processes = set(tasks)
         callers = {int(root["tgid"])}
-        for fork in in_time_order(self.of("fork").records):
-            process = _identity(fork, "tgid", "process_start_ns")
-            parent = _identity(fork, "ppid", "parent_start_ns")
-            if {process, parent} & processes or int(fork["caller_tgid"]) in callers:
-                tasks.add(_identity(fork, "pid", "start_ns"))
+        forks = Events(in_time_order(self.of("fork").records))
+        parents = zip(forks["ppid"], forks["parent_start_ns"], strict=True)
+        rows = zip(forks.tasks(), forks.processes(), parents, forks["caller_tgid"], strict=True)
+        for task, process, parent, caller in rows:
+            if process in processes or parent in processes or caller in callers:
+                tasks.add(task)
                 processes.add(process)
                 callers.add(process[0])
             elif process[0] in callers:
@@ -113,7 +114,3 @@ class Events:
         return self._chosen(
             np.array([task in tasks or process in processes for task, process in pairs], np.bool_)
         )
-
-
-def _identity(record: np.void, name: str, start: str) -> Identity:
-    return int(record[name]), int(record[start])

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["Task", "at_rest", "forks_since_boot", "pid_namespace", "running_tasks"]
+__all__ = [
+    "TICK_NS",
+    "Task",
+    "at_rest",
+    "forks_since_boot",
+    "pid_namespace",
+    "running_tasks",
+    "task_ids",
+]
 
 T = TypeVar("T")
 
@@ -66,6 +74,11 @@ def _task(directory: Path) -> Task:
         inner_pid=int(status["NSpid"].split()[-1]),
         inner_tgid=int(status["NStgid"].split()[-1]),
     )
+
+
+def task_ids() -> set[int]:
+    """Return the pid of every task of the host."""
+    return {int(directory.name) for directory in Path("/proc").glob("[0-9]*/task/[0-9]*")}
 
 
 def running_tasks() -> set[Task]:

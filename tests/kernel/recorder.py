@@ -30,10 +30,16 @@ def wait_until(
 
 
 class Recorder:
-    """Records from the moment it is made until it is closed."""
+    """Records from the moment it is made until it is closed.
 
-    def __init__(self, options: LiveOptions) -> None:
+    Args:
+        options: Of the source.
+        hidden: Tells which events the kernel hid from BPF (``guarded.py``).
+    """
+
+    def __init__(self, options: LiveOptions, hidden: Callable[[], list[str]] = list) -> None:
         self.source = LiveSource(options, host="test-host")
+        self._hidden = hidden
         self._batches: list[NDArray[np.void]] = []
         self._texts: dict[tuple[int, int], ExecText] = {}
 
@@ -81,23 +87,38 @@ class Recorder:
         wait_until(met, lambda: self.events.count())
         return self.events
 
-    def family(self, pid: int) -> Events:
-        """Read until every task of a child of this process is released, and return its family."""
+    def family(self, pid: int, *, released: float = 1) -> Events:
+        """Read until the tasks of a child of this process are released, and return its family.
 
-        def family() -> Events:
-            roots = self.events.of("fork", pid=pid, tgid=pid, ppid=os.getpid())
-            return self.events.family(roots.records[-1]) if len(roots) else Events(roots.records)
-
-        def unreleased() -> set[tuple[int, int]]:
-            found = family()
-            return set(found.of("fork").tasks()) - set(found.of("free").tasks())
+        Args:
+            pid: Of the child.
+            released: The share of its family for whose release to wait.
+        """
+        found: Events | None = None
+        changed = time.monotonic()
 
         def complete() -> bool:
-            self.read()
-            return len(family()) > 0 and not unreleased()
+            nonlocal found, changed
+            if not len(self.read()) and found is not None:
+                self._give_up_if_hidden(changed)
+                return False
+            events = self.events
+            roots = events.of("fork", pid=pid, tgid=pid, ppid=os.getpid())
+            now = events.family(roots.records[-1]) if len(roots) else events.of("fork", pid=0)
+            if found is None or len(now) > len(found):
+                found, changed = now, time.monotonic()
+            self._give_up_if_hidden(changed)
+            count = found.count()
+            return 0 < count.get("fork", 0) * released <= count.get("free", 0)
 
-        wait_until(complete, lambda: f"{family().count()}, not released {unreleased()}")
-        return family()
+        wait_until(complete, lambda: found and found.count())
+        assert found is not None
+        return found
+
+    def _give_up_if_hidden(self, changed: float) -> None:
+        if time.monotonic() - changed > 1:
+            hidden = self._hidden()
+            assert not hidden, f"the kernel hid {len(hidden)} events from BPF: {hidden[:3]} ..."
 
     # --- the kernel's own numbers ---
 

@@ -47,7 +47,7 @@ def test_499_threads_are_499_thread_forks_and_one_dead_process(
     family = recorder.family(run.pid)
     threads = family.without_task(run.pid)
     assert threads.count() == {"fork": 499, "exit": 499, "free": 499}
-    assert set(threads["pid"]) == {tid for (tid,) in run.all("thread")}
+    assert set(threads["pid"]) == {tid for tid, _ in run.all("thread")}
     assert set(threads["tgid"]) == {run.pid}
     assert len(threads.with_flag("thread")) == len(threads)
     assert all(flags & CLONE_THREAD for flags in threads.of("fork")["clone_flags"])

@@ -97,6 +97,22 @@ def test_a_child_knows_the_identity_of_its_parent(record: Record, programs: Prog
         assert set(told) == {(run.pid, int(parent["start_ns"]))}
 
 
+def test_a_thread_has_a_start_of_its_own_and_that_of_its_process(
+    record: Record, programs: Programs
+) -> None:
+    recorder = record()
+    run = programs.run("create", "thread", 31)
+    family = recorder.family(run.pid)
+    process = family.one("fork", pid=run.pid)
+    before = run.one("before")
+    assert process["process_start_ns"] == process["start_ns"] < before
+    for tid, alive_ns in run.all("thread"):
+        for kind in ("fork", "exit"):
+            event = family.one(kind, pid=tid)
+            assert before < event["start_ns"] < alive_ns
+            assert event["process_start_ns"] == process["start_ns"]
+
+
 def test_boot_ns_lies_between_the_clock_before_and_after(
     record: Record, programs: Programs
 ) -> None:

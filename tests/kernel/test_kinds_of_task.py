@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from taskstream.record import FLAGS
 from tests.kernel.conftest import Record
 from tests.kernel.control_groups import default_hierarchy, new_group
+from tests.kernel.events import Events
 from tests.kernel.host import at_rest, forks_since_boot
 from tests.kernel.programs import Programs
 
@@ -80,6 +82,31 @@ def test_a_kernel_thread_is_marked_and_is_no_thread_of_a_process(
     assert fork["flags"] & FLAGS["kernel_thread"].mask
     assert not fork["flags"] & (FLAGS["thread"].mask | FLAGS["io_worker"].mask)
     assert (fork["tgid"], fork["ppid"], fork["uid"]) == (pid, 2, 0)
+
+
+def test_a_helper_that_the_kernel_starts_is_a_process_like_any_other(
+    record: Record, programs: Programs, core_pattern: Path
+) -> None:
+    recorder = record()
+    helper = os.fsencode(programs.path("cmdline"))
+    core_pattern.write_bytes(b"|" + helper + b" %P")
+    (child,) = programs.run("end", "signal", int(signal.SIGSEGV), 1 << 30).children
+
+    def helpers(events: Events) -> list[int]:
+        texts = {place for place, (filename, _) in events.texts.items() if filename == helper}
+        return [int(e["pid"]) for e in events.of("exec") if (e["cpu"], e["seq"]) in texts]
+
+    def released(events: Events) -> bool:
+        return all(len(events.of("free", pid=pid)) for pid in helpers(events) or [0])
+
+    events = recorder.until(released)
+    (pid,) = helpers(events)
+    assert events.text(events.one("exec", pid=pid))[1].split(b"\0")[1] == b"%d" % child.pid
+    fork = events.one("fork", pid=pid)
+    marks = sum(FLAGS[name].mask for name in ("thread", "io_worker", "agent", "kernel_thread"))
+    assert not fork["flags"] & marks
+    assert fork["tgid"] == pid
+    assert events.one("exit", pid=pid)["flags"] & FLAGS["group_dead"].mask
 
 
 def test_tasks_of_user_programs_are_not_marked_as_the_kernels(

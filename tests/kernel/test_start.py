@@ -7,10 +7,11 @@ import pytest
 
 from taskstream.record import FLAGS, KINDS, NO_CPU
 from tests.kernel.conftest import Record
+from tests.kernel.events import Events, Identity
 from tests.kernel.host import TICK_NS, Task, pid_namespace, running_tasks
-from tests.kernel.programs import Programs
+from tests.kernel.programs import Programs, Run
 
-ROUNDS = 4
+ROUNDS = 16  # each has a few tasks that are made while the probes are being attached
 
 
 def boot_ns() -> int:
@@ -22,40 +23,52 @@ def boot_ns() -> int:
 def test_who_lives_at_the_start_is_in_the_snapshot_or_in_the_events_and_never_in_both(
     record: Record, programs: Programs, round_: int
 ) -> None:
-    with programs.start("churn") as running:
-        assert running.fact() == ("started", [])
+    with programs.start("churn") as one, programs.start("churn") as other:
+        assert one.fact() == other.fact() == ("started", [])
         before = boot_ns()
         recorder = record()
         after = boot_ns()
-        snapshot = set(recorder.snapshot.tasks())
-        recorder.until(
-            lambda events: (
-                sum(b > after for b in events.of("fork", ppid=running.pid)["start_ns"]) >= 31
-            )
-        )
-        run = running.end()
-    recorder.until(lambda events: len(events.of("exit", pid=run.pid, ppid=os.getpid())) == 1)
-    events = recorder.events
-    forked = set(events.of("fork").tasks())
+        for running in (one, other):
+            recorder.until(lambda e, r=running: born_after(after, e.of("fork", ppid=r.pid)) >= 31)
+        runs = [one.end(), other.end()]
+    events = recorder.stop()
+    snapshot, forked = set(recorder.snapshot.tasks()), set(events.of("fork").tasks())
     assert not forked & snapshot
-    seen = snapshot | set(events.tasks())
-    later = 0
+    seen: dict[int, list[int]] = {}
+    for pid, start_ns in snapshot | set(events.tasks()):
+        seen.setdefault(pid, []).append(start_ns)
+    for run in runs:
+        check(run, (before, after), snapshot, forked, seen)
+        (root,) = [task for task in snapshot if task[0] == run.pid]
+        assert events.one("exit", pid=run.pid, ppid=os.getpid())["start_ns"] == root[1]
+
+
+def born_after(moment_ns: int, forks: Events) -> int:
+    """Count the tasks that were made after a moment."""
+    return sum(start_ns > moment_ns for start_ns in forks["start_ns"])
+
+
+def check(
+    run: Run,
+    started: tuple[int, int],
+    snapshot: set[Identity],
+    forked: set[Identity],
+    seen: dict[int, list[int]],
+) -> None:
+    """Compare the lives that a workload saw with what was recorded, child by child."""
+    before, after = started
     for pid, before_fork, alive_from, alive_to, reaped in run.all("lived"):
         # The kernel stamps start_ns between the parent's look at the clock and the child's.
-        mine = {task for task in seen if task[0] == pid and before_fork < task[1] < alive_from}
+        mine = {(pid, s) for s in seen.get(pid, []) if before_fork < s < alive_from}
         assert len(mine) <= 1
-        if alive_from < before and after < alive_to:
-            assert mine <= snapshot
         if alive_to > after:
             assert mine, f"{pid} lived from {alive_from} to {alive_to}, probes were on at {after}"
+        if alive_from < before and after < alive_to:
+            assert mine <= snapshot
         if before_fork > after:
-            later += 1
-            assert mine <= forked - snapshot
+            assert mine <= forked
         if reaped < before:
-            assert not mine
-    assert later >= 31
-    (root,) = [task for task in recorder.snapshot.tasks() if task[0] == run.pid]
-    assert events.one("exit", pid=run.pid)["start_ns"] == root[1]
+            assert not mine & (snapshot | forked)
 
 
 def test_the_snapshot_is_what_proc_says(record: Record, programs: Programs) -> None:

@@ -9,7 +9,7 @@
 #include "workload.h"
 
 #define SLOTS 65536
-#define ALIVE 12
+#define ALIVE 25
 
 struct life {
 	pid_t pid;
@@ -18,7 +18,7 @@ struct life {
 
 static void live(struct life *life, int i)
 {
-	struct timespec nap = {0, 1000000 + i % 7 * 500000};
+	struct timespec nap = {0, 300000 + i % 7 * 1000000};
 
 	life->alive_from = boot_ns();
 	nanosleep(&nap, NULL);

@@ -60,7 +60,7 @@ static void create_all(const char *how, int count, int fd, int reaped_here)
 
 static void *report_thread(void *unused)
 {
-	printf("thread %d\n", gettid());
+	printf("thread %d %llu\n", gettid(), boot_ns());
 	return NULL;
 }
 
@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 		pthread_t threads[count];
 		int i;
 
+		printf("before %llu\n", boot_ns());
 		for (i = 0; i < count; i++)
 			threads[i] = start_thread(report_thread, NULL);
 		for (i = 0; i < count; i++)

@@ -55,6 +55,24 @@ static void together(int threads)
 	end_with_the_others(NULL);
 }
 
+static atomic_int spinning;
+
+static void *end_at_once(void *unused)
+{
+	spinning++;
+	while (spinning < 2)
+		;
+	end_thread(0);
+	return NULL;
+}
+
+/* Two threads, each on a CPU of its own if there are two: neither sleeps before its end. */
+static void at_once(void)
+{
+	start_thread(end_at_once, NULL);
+	end_at_once(NULL);
+}
+
 static void *end_the_group(void *status)
 {
 	syscall(SYS_exit_group, (long)status);
@@ -85,8 +103,12 @@ int main(int argc, char **argv)
 	const char *how = argv[1];
 	int first = atoi(argv[2]);
 	long second = argc > 3 ? atol(argv[3]) : 0;
-	int rounds = !strcmp(how, "statuses") ? first : !strcmp(how, "together") ? second : 1;
-	int i;
+	int rounds = 1, i;
+
+	if (!strcmp(how, "statuses") || !strcmp(how, "at_once"))
+		rounds = first;
+	if (!strcmp(how, "together"))
+		rounds = second;
 
 	for (i = 0; i < rounds; i++) {
 		pid_t pid = fork();
@@ -100,6 +122,8 @@ int main(int argc, char **argv)
 				_exit(first);
 			if (!strcmp(how, "together"))
 				together(first);
+			if (!strcmp(how, "at_once"))
+				at_once();
 			if (!strcmp(how, "leader_first"))
 				leader_first(first, second);
 			if (!strcmp(how, "exit_group"))
