@@ -13,7 +13,7 @@ from tests.kernel.programs import Programs
 
 GROUP_DEAD = FLAGS["group_dead"].mask
 PARENT_UNKNOWN = FLAGS["parent_unknown"].mask
-PROCESS_UNKNOWN = FLAGS["process_unknown"].mask if "process_unknown" in FLAGS else 0
+PROCESS_UNKNOWN = FLAGS["process_unknown"].mask
 CORE = 0x80
 
 ROOMY = 64 << 20  # for workloads that are read only when they have ended
@@ -96,7 +96,7 @@ def test_two_threads_that_exit_at_the_same_instant_end_their_process_once(
     """Both may see signal->live == 0: without the map, every fifth process died twice here."""
     recorder = record(last_thread_by_map=last_thread_by_map)
     run = programs.run("end", "at_once", 211)
-    exits = recorder.family(run.pid).of("exit")
+    exits = recorder.family(run.pid, released=0.5).of("exit")
     assert last_exits(exits) == dict.fromkeys([run.pid, *(c.pid for c in run.children)], 1)
     assert len(exits) == 2 * 211 + 1
 
@@ -176,7 +176,10 @@ def test_a_release_names_process_and_parent_rightly_or_says_that_it_does_not_kno
         truth = dict(zip(forks.tasks(), zip(forks.processes(), parents, strict=True), strict=True))
         frees = family.of("free")
         assert 0.9 * len(forks) <= len(frees) <= len(forks) == 30 * 499
-        wrong = Counter()
+        unknown = frees.with_flag("process_unknown")
+        assert set(unknown["process_start_ns"]) <= {0}
+        assert len(unknown.with_flag("thread")) == len(unknown) < len(frees) // 10
+        wrong: Counter[str] = Counter()
         for task, process, parent, flags in zip(
             frees.tasks(),
             frees.processes(),
