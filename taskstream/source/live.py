@@ -42,6 +42,10 @@ _ARGS = struct.Struct(
     "<" + "".join("_BH_I___Q"[ARGS_HEADER[name].itemsize] for name in ARGS_HEADER.names or ())
 )
 _SNAPSHOT = "on_snapshot"
+
+LATE_TEXTS_NS = 20_000_000
+"""How long to wait for arguments that another CPU's writing holds up."""
+
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
 HOOKS = {
@@ -245,26 +249,45 @@ class LiveSource:
         step = self._clock.refresh(clock.boot_ns())
         if step:
             self.clock_step_ns = step
-        if not self._ring.waiting_bytes:
+        if not self._ring.waiting_bytes and not len(self._early_records):
             return self._batch(self._none, {})
         records = self._ring.read().view(RECORD)[:, 0]
         if len(self._early_records):
             records = join_records([self._early_records, records])
             self._early_records = records[:0]
+        return self._batch(records, self._take_texts(records))
+
+    def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:
+        """Take the arguments of the execs among ``records``; flag those that do not come.
+
+        Another CPU may be in the middle of writing its arguments before those of an event
+        that is here already: then they come within microseconds.
+        """
+        rows = np.flatnonzero(records["kind"] == KINDS["exec"])
+        rows = rows[records["flags"][rows] & _ARGS_LOST == 0]
+        if not len(rows):
+            return {}
+        cpus, numbers = records["cpu"][rows].tolist(), records["seq"][rows].tolist()
+        places = list(zip(cpus, numbers, strict=True))
+        self._read_texts()
+        if not self._texts.keys() >= set(places):
+            self._wait_for_texts(set(places))
+            late = [
+                row for row, place in zip(rows, places, strict=True) if place not in self._texts
+            ]
+            records["flags"][late] |= _ARGS_LOST
+        return {place: self._texts.pop(place) for place in places if place in self._texts}
+
+    def _wait_for_texts(self, places: set[tuple[int, int]]) -> None:
+        end_ns = clock.boot_ns() + LATE_TEXTS_NS
+        while not self._texts.keys() >= places and clock.boot_ns() < end_ns:
+            self._read_texts()
+
+    def _read_texts(self) -> None:
         for raw in self._args.read():
             seq, cpu, filename_bytes, args_bytes = _ARGS.unpack_from(raw)
             middle = _ARGS.size + filename_bytes
             self._texts[cpu, seq] = raw[_ARGS.size : middle], raw[middle : middle + args_bytes]
-        return self._batch(records, self._take_texts(records))
-
-    def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:
-        texts = self._texts
-        if len(texts) == records["kind"].tobytes().count(KINDS["exec"]):
-            self._texts = {}
-            return texts
-        execs = take(records, np.flatnonzero(records["kind"] == KINDS["exec"]))
-        places = zip(execs["cpu"].tolist(), execs["seq"].tolist(), strict=True)
-        return {place: self._texts.pop(place) for place in places if place in self._texts}
 
     def _batch(self, records: NDArray[np.void], texts: Mapping[tuple[int, int], ExecText]) -> Batch:
         if len(records) and (records["version"] != VERSION).any():
@@ -291,9 +314,15 @@ class LiveSource:
         return sorted(windows - {0})
 
     def empty_window(self, window: int) -> None:
-        """Make room for a later window: nobody counts in this one any more."""
-        empty = np.zeros(possible_cpus(), WINDOW_TOTALS)
-        self._object.update("windows", window % WINDOW_SLOTS, empty)
+        """Make room for a later window: nobody counts in this one any more.
+
+        A slot that holds another window already, after a very long sleep, is left alone.
+        """
+        slots = self._object.lookup("windows", window % WINDOW_SLOTS, WINDOW_TOTALS)
+        if not np.isin(slots["window"], (0, window)).all():
+            return
+        slots[:] = 0
+        self._object.update("windows", window % WINDOW_SLOTS, slots)
 
     def missed(self) -> dict[str, int]:
         """Return how often the kernel skipped each program (recursion_misses)."""
