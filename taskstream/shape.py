@@ -17,6 +17,7 @@ from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 
 __all__ = [
     "ESCAPED",
+    "NUMBERS",
     "Group",
     "columns_of",
     "deciding_mask",
@@ -171,3 +172,10 @@ _DERIVED = np.dtype(
 def row_template(kind: str, flags: int) -> RowTemplate:
     """Return the shape of a `batch` message's rows of ``kind`` with these deciding flags."""
     return RowTemplate(columns_of(kind, flags, None, keyed=False), keyed=False)
+
+
+NUMBERS = {
+    kind: tuple(f for f in record.wire_fields(kind) if f.name not in ("version", "kind", "call"))
+    for kind in KINDS
+}
+"""By kind, the members of a record that messages carry as numbers of their own name."""

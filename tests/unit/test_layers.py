@@ -26,9 +26,11 @@ LAYERS = {
         "stats",
     ],
     "pure": [
+        "batch_message",
         "columns",
         "decode",
         "encode",
+        "member",
         "pacing",
         "rates",
         "schema",
@@ -47,7 +49,7 @@ OUTSIDE = {
     "click": ["cli"],
     "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
     "ctypes": ["source.libbpf", "source.ring"],
-    "msgpack": ["columns", "cli.consume", "decode"],
+    "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
     "rich": ["cli", "sink.screen"],
     "taskstream.source.libbpf": ["doctor", "source.live"],
 }

@@ -1,0 +1,50 @@
+"""Members of a decoded MessagePack map, each checked for its type.
+
+Pure. What is not of its type raises what a reader turns into a MessageError.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskstream.batch import ExecText
+from taskstream.record import FLAGS
+from taskstream.shape import ESCAPED
+from taskstream.text import unescape
+
+__all__ = ["exec_text", "number", "text", "text_list"]
+
+
+def number(members: dict[str, Any], name: str) -> int:
+    """Return a whole number."""
+    value = members[name]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def text(members: dict[str, Any], name: str) -> str:
+    """Return a text."""
+    value = members[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def text_list(members: dict[str, Any], name: str) -> list[str]:
+    """Return an array of texts."""
+    value = members[name]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:
+    """Rebuild the bytes of argv: a NUL ends each argument, but for a last one that was cut.
+
+    (An empty last one keeps its NUL, or it would be none.)
+    """
+    back = unescape if flags & ESCAPED else str.encode
+    raw = b"".join([back(arg) + b"\0" for arg in argv])
+    if flags & FLAGS["args_truncated"].mask and argv and argv[-1]:
+        raw = raw[:-1]
+    return back(filename), raw
