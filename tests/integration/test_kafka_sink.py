@@ -45,8 +45,7 @@ def embedded() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture
 def cluster() -> Iterator[MockCluster]:
-    if absent := missing():
-        pytest.skip(absent)
+    assert not missing(), missing()
     with MockCluster() as cluster:
         cluster.topic_create(TOPIC)
         yield cluster
