@@ -5,7 +5,7 @@ In a wheel they lie beside the modules; in a clone, in ``schemas/`` and ``build/
 
 from pathlib import Path
 
-__all__ = ["bpf_object", "schema"]
+__all__ = ["bpf_object", "bpf_source", "reject_lists", "schema"]
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
@@ -17,7 +17,24 @@ def schema(name: str) -> Path:
     return packaged if packaged.exists() else _CLONE / "schemas" / name
 
 
-def bpf_object() -> Path:
-    """Return the path at which the compiled CO-RE object should be; it may be missing."""
-    packaged = _PACKAGE / "bpf" / "taskstream.bpf.o"
-    return packaged if packaged.exists() else _CLONE / "build" / "taskstream.bpf.o"
+def bpf_object(*, claims: bool = False) -> Path:
+    """Return the path at which the compiled CO-RE object should be; it may be missing.
+
+    Args:
+        claims: The one for kernels whose BPF has no atomic fetch-and-add.
+    """
+    name = "taskstream-claims.bpf.o" if claims else "taskstream.bpf.o"
+    packaged = _PACKAGE / "bpf" / name
+    return packaged if packaged.exists() else _CLONE / "build" / name
+
+
+def bpf_source(name: str) -> Path:
+    """Return the path of a file of ``bpf/``, which BCC compiles at the start of the agent."""
+    packaged = _PACKAGE / "bpf" / name
+    return packaged if packaged.exists() else _CLONE / "bpf" / name
+
+
+def reject_lists() -> list[Path]:
+    """Return the lists of kernels that are known to fail: the user's, then our own."""
+    name = "ebpf_kernel_reject_list.txt"
+    return [Path("/etc/taskstream") / name, _PACKAGE / "stock" / name]
