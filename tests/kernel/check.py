@@ -305,7 +305,7 @@ def main() -> None:
     """Judge the combinations of standard input, one line each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, required=True, help="directory of the workloads")
-    programs = Programs(parser.parse_args().programs)
+    programs = Programs(parser.parse_args().programs.resolve())
     for combination in json.load(sys.stdin):
         print(json.dumps(asdict(judge(combination, programs))), flush=True)
 
