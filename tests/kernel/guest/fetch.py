@@ -191,15 +191,14 @@ def _mirror(archive: str) -> str:
     """Return the address of an archive on the mirror that the system's apt uses."""
     command = ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)"]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    words = [line.split() for line in lines]
-    sites = {site.rstrip("/") for site, origin, *_ in words if origin == "Debian"}
+    sites = {line.split()[0].rstrip("/") for line in lines if line.endswith(" Debian")}
     for site in sorted(sites):
         if site.endswith(f"/{archive}"):
             return site
     for site in sorted(sites):
         if site.endswith("/debian"):
             return f"{site.removesuffix('debian')}{archive}"
-    raise FetchError("the system's apt has no Debian mirror: add one to its sources, apt-get update")
+    raise FetchError("the system's apt knows no Debian mirror: add one, apt-get update")
 
 
 def main() -> int:

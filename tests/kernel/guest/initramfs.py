@@ -24,9 +24,7 @@ def _entry(inode: int, name: str, mode: int, data: bytes, device: tuple[int, int
     return head + data + b"\0" * (-len(data) % 4)
 
 
-def initramfs(
-    *, busybox: bytes, modules: Mapping[str, bytes], files: Mapping[str, bytes]
-) -> bytes:
+def initramfs(*, busybox: bytes, modules: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
     """Return the archive.
 
     Args:

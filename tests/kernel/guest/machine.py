@@ -8,11 +8,12 @@ does. A guest that dies is an error, never tried again: it may have died of us.
 
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ __all__ = [
 
 _VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 _MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
+_TALK = ("emulator", "console", "err")
 _MEMORY = "2G"
 # One CPU at a time: with a thread per CPU, a CPU may execute what another is just patching, and
 # attaching BPF programs patches the kernel's text. Guests died of it.
@@ -45,7 +47,15 @@ _KERNEL_LINE = (
 
 
 class GuestError(Exception):
-    """The command has no status: why, with the end of the guest's console."""
+    """The command has no status: why, with the end of the guest's console.
+
+    Attributes:
+        stdout: What the command wrote until then.
+    """
+
+    def __init__(self, message: str, stdout: bytes = b"") -> None:
+        super().__init__(message)
+        self.stdout = stdout
 
 
 class GuestDiedError(GuestError):
@@ -177,24 +187,26 @@ def _boot(
     with _shared(Path("/"), "root", scratch) as share:
         command = _emulator(architecture, kernel.vmlinux(), scratch, share)
         began = time.monotonic()
-        with _child(command, scratch / "emulator") as emulator:
-            try:
-                emulator.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                raise GuestTimeoutError(
-                    f"{kernel.release}: no end after {timeout_s:g} s\n{_told(scratch)}"
-                ) from None
+        with _child(command, scratch / "emulator") as emulator, suppress(subprocess.TimeoutExpired):
+            emulator.wait(timeout_s)
     seconds = time.monotonic() - began
-    status, stdout, stderr = ((scratch / port).read_bytes() for port in ("status", "out", "err"))
+    status, stdout, stderr = (_content(scratch / port) for port in ("status", "out", "err"))
+    if emulator.returncode == -signal.SIGKILL and seconds >= timeout_s:
+        message = f"{kernel.release}: no end after {timeout_s:g} s\n{_told(scratch)}"
+        raise GuestTimeoutError(message, stdout)
     if not status.strip().isdigit():
-        told = stderr.decode(errors="replace")
-        raise GuestDiedError(f"{kernel.release}: the guest died\n{told}{_told(scratch)}")
+        message = f"{kernel.release}: the guest died\n{_told(scratch)}"
+        raise GuestDiedError(message, stdout)
     return Ended(int(status), stdout, stderr, seconds)
 
 
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
 def _told(scratch: Path) -> str:
-    """Return the end of what the emulator and the guest's console said."""
-    texts = [(scratch / name).read_text(errors="replace") for name in ("emulator", "console")]
+    """Return the end of what the emulator, the guest's console and the command said."""
+    texts = [_content(scratch / name).decode(errors="replace") for name in _TALK]
     return "\n".join("".join(texts).splitlines()[-60:])
 
 
