@@ -92,7 +92,7 @@ def judge(combination: Mapping[str, Any], programs: Programs) -> Verdict:
         if "without" in options:
             options["without"] = tuple(options["without"])
         with _in_new_group() as cgroup, Recorder(LiveOptions(**options)) as recorder:
-            calls = combination.get("calls") if options.get("load_mode") == "return" else None
+            calls = combination.get("calls", {}) if options.get("load_mode") == "return" else None
             _Comparison(verdict, recorder, calls, cgroup).make(programs)
     except TaskstreamError as error:
         verdict.outcome, verdict.message = "refused", str(error)
