@@ -31,6 +31,7 @@ run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 test: setup ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
 
+test-all: PACKAGES += qemu-system-arm lld
 test-all: setup ## the same, and every hook mode on every kernel (docs/kernels.md)
 	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 

@@ -33,13 +33,13 @@ layer() { # LOWER NAME TARGET
 }
 layer /below root /new
 
-mkdir -p /new/lib/modules /kernel
-if [ "$KERNEL" ]; then
-	kernel=/below$KERNEL
-else
-	mount -t virtiofs -o ro kernel /kernel || give_up "mount the kernel's directory"
-	kernel=/kernel
-fi
+for share in $SHARES; do # TAG:DIRECTORY
+	mkdir -p "/new${share#*:}"
+	mount -t virtiofs -o ro "${share%%:*}" "/new${share#*:}" || give_up "mount ${share#*:}"
+done
+
+kernel=/new$KERNEL
+mkdir -p /new/lib/modules
 layer "$kernel/$MODULES_DIRECTORY" modules /new/lib/modules
 if [ "$HEADERS" ]; then
 	[ -d "$kernel/usr/src" ] && mkdir -p /new/usr/src && mount --bind "$kernel/usr/src" /new/usr/src
@@ -61,6 +61,7 @@ ln -sf fd/0 stdin
 ln -sf fd/1 stdout
 ln -sf fd/2 stderr
 cd /
+mkdir -p /new/run /new/tmp
 mount -t tmpfs tmpfs /new/run
 mount -t bpf bpf /new/sys/fs/bpf
 [ "$BTF" ] || mount -t tmpfs tmpfs /new/sys/kernel/btf || give_up "hide the BTF"

@@ -15,6 +15,7 @@ from typing import Self
 
 __all__ = ["Kernel", "KernelImageError"]
 
+_MAGIC_AT = 0x202  # in the header of an image for x86
 _UNPACKERS = {
     b"\x02\x21\x4c\x18": "lz4",  # the legacy frame: Debian's choice until 6.1
     b"\x28\xb5\x2f\xfd": "zstd",  # since 6.12
@@ -63,18 +64,21 @@ class Kernel:
         """Whether the headers that ``build`` points to are there too."""
         return any(self.directory.glob(f"usr/src/linux-headers-{self.release}"))
 
-    def vmlinux(self) -> Path:
-        """Return the ELF image, unpacked from the bzImage once.
+    def bootable(self) -> Path:
+        """Return the image that QEMU boots: of a bzImage the ELF image in it, unpacked once.
 
-        QEMU boots it without the kernel's own decompressor, which costs seconds in emulation.
+        Without the kernel's own decompressor, which costs seconds in emulation.
 
         Raises:
             KernelImageError: it is packed in an unknown way, or the tool is not there.
         """
+        packed = self.image.read_bytes()
+        if packed[_MAGIC_AT : _MAGIC_AT + 4] != b"HdrS":
+            return self.image
         path = self.directory / "vmlinux"
         if not path.exists():
             unpacked = path.with_suffix(f".{os.getpid()}")
-            unpacked.write_bytes(_elf_image(self.image.read_bytes()))
+            unpacked.write_bytes(_elf_image(packed))
             unpacked.rename(path)
         return path
 

@@ -1,20 +1,21 @@
 """Boots a kernel in QEMU and runs one command in it, as root.
 
-The guest's root is the host's, shared read-only by virtiofs, with a layer of memory over it: all
-that is installed is there, and nothing that the guest writes comes out, except the command's
-standard output, standard error and status. QEMU emulates (TCG), so this works wherever QEMU
-does. A guest that dies is an error, never tried again: it may have died of us.
+The guest's root is the host's (or another directory), shared read-only by virtiofs, with a layer
+of memory over it: all that is installed is there, and nothing that the guest writes comes out,
+except the command's standard output, standard error and status. QEMU emulates (TCG), so this
+works wherever QEMU does. A guest that dies is an error, never tried again: it may have died of us.
 """
 
 import os
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kernel.guest.initramfs import initramfs
@@ -22,18 +23,19 @@ from tests.kernel.guest.kernel import Kernel
 
 __all__ = [
     "X86_64",
-    "Architecture",
     "Ended",
     "GuestDiedError",
     "GuestError",
     "GuestTimeoutError",
     "Layout",
+    "Machine",
     "run",
 ]
 
 _VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 _MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
 _TALK = ("emulator", "console", "err")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MEMORY = "2G"
 # One CPU at a time: with a thread per CPU, a CPU may execute what another is just patching, and
 # attaching BPF programs patches the kernel's text. Guests died of it.
@@ -67,21 +69,37 @@ class GuestTimeoutError(GuestError):
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What QEMU needs to know of a kind of machine."""
+class Machine:
+    """What is emulated, and the directories that it is given, read-only.
+
+    Attributes:
+        emulator: The program.
+        type: Of the machine.
+        cpu: Its model.
+        kernel_line: What its kernel needs to be told.
+        root: The directory that becomes the guest's root; it has bin/busybox, static.
+        shares: More directories, found there under the same paths.
+        python: The interpreter there.
+        variables: Of every command's environment.
+    """
 
     emulator: str
-    machine: str
+    type: str
     cpu: str
     kernel_line: str
+    root: Path = Path("/")
+    shares: tuple[Path, ...] = ()
+    python: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
-X86_64 = Architecture(
+X86_64 = Machine(
     "qemu-system-x86_64",
     "q35",
     "Nehalem",  # a newer CPU's wider registers and page tables cost a third more time
     "console=ttyS0 8250.nr_uarts=1 tsc=reliable no_timer_check i8042.noaux i8042.nokbd",
 )
+"""A PC that has this host's root."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +134,21 @@ def run(
     kernel: Kernel,
     command: Sequence[str],
     *,
+    machine: Machine = X86_64,
     layout: Layout | None = None,
     stdin: bytes = b"",
     directory: Path | None = None,
-    variables: Mapping[str, str] | None = None,
     timeout_s: float = 300,
 ) -> Ended:
     """Run a command in a guest and wait for its end.
 
     Args:
         kernel: To boot.
-        command: Program and arguments; paths are the host's.
+        command: Program and arguments.
+        machine: To emulate.
         layout: What the guest has; by default everything.
         stdin: The command's standard input.
         directory: To run it in; / by default.
-        variables: Of its environment, beside PATH, HOME and LANG.
         timeout_s: Limit for all of it, the boot included.
 
     Raises:
@@ -138,17 +156,25 @@ def run(
         GuestTimeoutError: the limit passed.
     """
     files = {
-        "settings": _settings(kernel, layout or Layout()),
-        "command": _script(command, directory or Path("/"), variables or {}),
+        "settings": _settings(kernel, machine, layout or Layout()),
+        "command": _script(command, directory or Path("/"), machine.variables),
         "stdin": stdin,
     }
+    archive = initramfs(
+        busybox=(machine.root / "bin/busybox").read_bytes(),
+        modules=kernel.module_closure(_MODULES),
+        files=files,
+    )
     with tempfile.TemporaryDirectory(prefix="guest.") as name:
-        return _boot(X86_64, kernel, files, Path(name), timeout_s)
+        scratch = Path(name)
+        (scratch / "initramfs").write_bytes(archive)
+        return _boot(machine, kernel, scratch, timeout_s)
 
 
-def _settings(kernel: Kernel, layout: Layout) -> bytes:
+def _settings(kernel: Kernel, machine: Machine, layout: Layout) -> bytes:
     values = {
         "MODULES": " ".join(kernel.module_closure(_MODULES)),
+        "SHARES": " ".join(f"share{i}:{path}" for i, path in enumerate(machine.shares)),
         "KERNEL": kernel.directory.resolve(),
         "MODULES_DIRECTORY": kernel.modules.parent.relative_to(kernel.directory),
         "BTF": "yes" if layout.btf else "",
@@ -162,32 +188,25 @@ def _settings(kernel: Kernel, layout: Layout) -> bytes:
 
 def _script(command: Sequence[str], directory: Path, variables: Mapping[str, str]) -> bytes:
     environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": _PATH,
         "HOME": "/root",
         "LANG": "C.UTF-8",
     } | dict(variables)
     assignments = [f"{name}={value}" for name, value in environment.items()]
     words = ["exec", "setsid", "-w", "env", "-i", *assignments, *command]
-    return f"cd {shlex.quote(os.fspath(directory))} && {shlex.join(words)}\n".encode()
+    where = shlex.quote(os.fspath(directory))
+    return f"export PATH={_PATH}\ncd {where} && {shlex.join(words)}\n".encode()
 
 
-def _boot(
-    architecture: Architecture,
-    kernel: Kernel,
-    files: Mapping[str, bytes],
-    scratch: Path,
-    timeout_s: float,
-) -> Ended:
-    archive = initramfs(
-        busybox=Path("/bin/busybox").read_bytes(),
-        modules=kernel.module_closure(_MODULES),
-        files=files,
-    )
-    (scratch / "initramfs").write_bytes(archive)
-    with _shared(Path("/"), "root", scratch) as share:
-        command = _emulator(architecture, kernel.vmlinux(), scratch, share)
+def _boot(machine: Machine, kernel: Kernel, scratch: Path, timeout_s: float) -> Ended:
+    shares = {"root": machine.root} | {f"share{i}": p for i, p in enumerate(machine.shares)}
+    with ExitStack() as stack:
+        command = _emulator(machine, kernel.bootable(), scratch)
+        for tag, path in shares.items():
+            command += stack.enter_context(_shared(path, tag, scratch))
         began = time.monotonic()
-        with _child(command, scratch / "emulator") as emulator, suppress(subprocess.TimeoutExpired):
+        emulator = stack.enter_context(_child(command, scratch / "emulator"))
+        with suppress(subprocess.TimeoutExpired):
             emulator.wait(timeout_s)
     seconds = time.monotonic() - began
     status, stdout, stderr = (_content(scratch / port) for port in ("status", "out", "err"))
@@ -210,22 +229,20 @@ def _told(scratch: Path) -> str:
     return "\n".join("".join(texts).splitlines()[-60:])
 
 
-def _emulator(
-    architecture: Architecture, image: Path, scratch: Path, share: Sequence[str]
-) -> list[str]:
-    words = [architecture.emulator, "-nodefaults", "-no-user-config", "-no-reboot"]
-    words += ["-display", "none", "-accel", _EMULATION, "-cpu", architecture.cpu, "-smp", "2"]
-    words += ["-machine", f"{architecture.machine},memory-backend=memory", "-m", _MEMORY]
+def _emulator(machine: Machine, image: Path, scratch: Path) -> list[str]:
+    words = [machine.emulator, "-nodefaults", "-no-user-config", "-no-reboot"]
+    words += ["-display", "none", "-accel", _EMULATION, "-cpu", machine.cpu, "-smp", "2"]
+    words += ["-machine", f"{machine.type},memory-backend=memory", "-m", _MEMORY]
     words += ["-object", f"memory-backend-memfd,id=memory,size={_MEMORY},share=on"]
     words += ["-kernel", f"{image}", "-initrd", f"{scratch / 'initramfs'}"]
-    words += ["-append", f"{_KERNEL_LINE} {architecture.kernel_line}"]
+    words += ["-append", f"{_KERNEL_LINE} {machine.kernel_line}"]
     words += ["-chardev", f"file,id=console,path={scratch / 'console'}"]
     words += ["-serial", "chardev:console", "-device", "virtio-rng-pci"]
     words += ["-device", "virtio-serial-pci"]
     for number, port in enumerate(("out", "err", "status"), 1):
         words += ["-chardev", f"file,id={port},path={scratch / port}"]
         words += ["-device", f"virtserialport,chardev={port},name={port},nr={number}"]
-    return [*words, *share]
+    return words
 
 
 @contextmanager

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tests.kernel.check import PROGRAMS, Verdict
+from tests.kernel.guest import arm64
 from tests.kernel.guest.fetch import KERNELS, FetchError, obtain
-from tests.kernel.guest.machine import GuestError, Layout, run
+from tests.kernel.guest.machine import X86_64, GuestError, Layout, run
 from tests.kernel.guest.table import Result, write
 from tests.kernel.programs import Programs
 
@@ -27,7 +29,9 @@ __all__ = ["CASES", "ROWS", "Case", "Row", "run_cases", "surprise"]
 
 ROOT = Path(__file__).parents[3]
 _PROGRAMS = ROOT / "build/workload"
+_ARM64 = "arm64"
 _GUESTS = 2
+_preparing = Lock()  # apt and the compiler take one caller at a time
 
 FAST_KERNELS = ("6.1", "6.12")
 """Debian 12's own, and the newest that stays the same: ``new`` changes every few weeks."""
@@ -60,6 +64,8 @@ class Row:
 # From 7.3 on, tracepoint programs may be preempted, and are skipped if they nest.
 _SKIPPED = ("new",)
 _UNLOADABLE = dict.fromkeys(("5.10", "6.1"), "the kernel refused the BPF object")
+# There are no such system calls on it.
+_UNLOADABLE_OR_NO_FORK = _UNLOADABLE | {_ARM64: "sys_exit_fork cannot be attached"}
 _NO_BTF = dict.fromkeys(KERNELS, r"the kernel has no BTF.*CONFIG_DEBUG_INFO_BTF")
 _NO_TRACEFS = dict.fromkeys(KERNELS, r"tracefs is not mounted: mount -t tracefs")
 
@@ -74,27 +80,27 @@ ROWS = (
     Row(
         name="tracepoint, `return`",
         options={"load_mode": "return"},
-        refused=_UNLOADABLE,
+        refused=_UNLOADABLE_OR_NO_FORK,
         skipped=_SKIPPED,
         fast=True,
     ),
     Row(
         name="tracepoint, `return`; forced: last thread by map",
         options={"load_mode": "return", "last_thread_by_map": True},
-        refused=_UNLOADABLE,
+        refused=_UNLOADABLE_OR_NO_FORK,
         skipped=_SKIPPED,
     ),
     Row(
         name="tracepoint, `return`; forced: snapshot from /proc",
         options={"load_mode": "return", "snapshot_from_proc": True},
-        refused=_UNLOADABLE,
+        refused=_UNLOADABLE_OR_NO_FORK,
         skipped=_SKIPPED,
     ),
     Row(
         name="tracepoint, `return`; cgroup v1, no headers",
         options={"load_mode": "return"},
         layout=Layout(cgroup="v1", headers=False),
-        refused=_UNLOADABLE,
+        refused=_UNLOADABLE_OR_NO_FORK,
         skipped=_SKIPPED,
     ),
     Row(
@@ -169,10 +175,6 @@ def run_cases(
         cases: To run.
         report: Is given each result, and what is surprising about it, as its guest ends.
     """
-    programs = Programs(_PROGRAMS)
-    _PROGRAMS.mkdir(parents=True, exist_ok=True)
-    for program in PROGRAMS:
-        programs.path(program)
     boots: defaultdict[tuple[str, Layout], list[Case]] = defaultdict(list)
     for case in cases:
         boots[case.kernel, case.row.layout].append(case)
@@ -192,14 +194,17 @@ def _boot(cases: Sequence[Case]) -> dict[Case, Result]:
         {"name": str(case), "options": dict(case.row.options), "calls": dict(case.row.calls)}
         for case in cases
     ]
-    command = [sys.executable, "-m", "tests.kernel.check", "--programs", str(_PROGRAMS)]
     release, stdout = "", b""
     try:
-        kernel = obtain(name)
+        with _preparing:
+            kernel = obtain(name)
+            machine = arm64.machine() if name == _ARM64 else X86_64
+            programs = _compiled(name)
         release = kernel.release
         ended = run(
             kernel,
-            command,
+            [machine.python, "-m", "tests.kernel.check", "--programs", str(programs)],
+            machine=machine,
             layout=layout,
             stdin=json.dumps(combinations).encode(),
             directory=ROOT,
@@ -217,6 +222,16 @@ def _boot(cases: Sequence[Case]) -> dict[Case, Result]:
         case: Result(name, release, case.row.name, verdicts.get(str(case), failure))
         for case in cases
     }
+
+
+def _compiled(kernel: str) -> Path:
+    """Return the directory with the compiled workloads for a kernel's machine."""
+    directory = _PROGRAMS / (_ARM64 if kernel == _ARM64 else "here")
+    directory.mkdir(parents=True, exist_ok=True)
+    programs = arm64.programs(directory) if kernel == _ARM64 else Programs(directory)
+    for program in PROGRAMS:
+        programs.path(program)
+    return directory
 
 
 def main() -> int:
