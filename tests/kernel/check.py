@@ -160,13 +160,17 @@ class _Comparison:
             missed[kinds[program]] += number
         return missed
 
+    def _lost(self) -> int:
+        return int(self._recorder.source.totals()["lost"].sum())
+
     def _forks(self) -> int:
         return self._recorder.forks_counted() + self._missed()["fork"]
 
     def _all_released(self) -> bool:
         self._recorder.read()
         released = self._pids & set(self._recorder.events.of("free")["pid"])
-        return len(released) + self._missed()["free"] >= len(self._pids)
+        unseen = self._missed()["free"] + self._lost()
+        return len(released) + unseen >= len(self._pids)
 
     def _compare(self, events: Events) -> None:
         verdict = self._verdict
@@ -174,7 +178,7 @@ class _Comparison:
         missing, unexpected = self._happened - found, found - self._happened
         verdict.happened = _by_kind(self._happened)
         verdict.delivered = _by_kind(found)
-        verdict.lost = int(self._recorder.source.totals()["lost"].sum())
+        verdict.lost = self._lost()
         missed = self._missed()
         verdict.missed = {k: n for k, n in self._recorder.source.missed().items() if n}
         for kind, number in _by_kind(missing).items():
