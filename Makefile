@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test check bpf schemas bench clean packages
+.PHONY: help setup run test test-all check bpf schemas bench clean packages
 
 PYTHON := .venv/bin/python
 OBJECTS := build/taskstream.bpf.o build/taskstream-claims.bpf.o
@@ -15,13 +15,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng
+	bpftool clang-format kcat stress-ng qemu-system-x86 busybox-static lz4 zstd
 
 # asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.
 TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
 
 help: ## print this list
-	@sed -En 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 setup: packages $(OBJECTS) .venv/installed ## install what is missing; leaves .venv/bin/taskstream
 
@@ -30,6 +30,10 @@ run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 
 test: setup ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-all: PACKAGES += qemu-system-arm lld
+test-all: setup ## the same, and every hook mode on every kernel (docs/kernels.md)
+	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current
 	$(PYTHON) -m ruff check

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
+from tests.kernel.guest.table import DOCUMENT, document, kept
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +25,7 @@ def test_every_option_of_the_readmes_configuration_exists() -> None:
             section = line.strip("[]")
         elif line and section != "kafka":
             assert line.split("=")[0].strip() in OPTIONS[section], line
+
+
+def test_docs_kernels_shows_the_results_that_are_kept() -> None:
+    assert DOCUMENT.read_text() == document(kept())
