@@ -1,7 +1,7 @@
 """What a user may set: one INI file in Netdata's syntax, and the command line over it.
 
 Joint. Every value is checked where it stands: an error names the file, the line, what was
-found and what is allowed.
+found and what is allowed. Where the file is: ``taskstream.place``.
 """
 
 import os
@@ -11,14 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taskstream import place
 from taskstream.errors import ConfigError
 
-__all__ = ["EMBEDDED", "Config", "load", "redacted", "secret"]
+__all__ = [
+    "EMBEDDED",
+    "OPTIONS",
+    "Config",
+    "Option",
+    "Setting",
+    "load",
+    "read",
+    "redacted",
+    "secret",
+]
 
 EMBEDDED = "embedded"
 """The value of ``bootstrap`` that stands for the broker inside the agent."""
 
-DEFAULT_FILE = Path("/etc/taskstream/process.conf")
 _SECRET = re.compile(
     r"pass(word|phrase)|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE
 )
@@ -28,7 +38,7 @@ _SIZE = re.compile(r"^([0-9]+) *([KMG]i?B?)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Option:
+class Option:
     """One option: where it goes in `Config`, how its text is read, what is allowed."""
 
     name: str
@@ -57,6 +67,17 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
+_YES = ("yes", "true", "on")
+_NO = ("no", "false", "off")
+
+
+def _yes_or_no(text: str) -> bool:
+    word = text.lower()
+    if word not in _YES + _NO:
+        raise ValueError(text)
+    return word in _YES
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError(text)
@@ -75,24 +96,37 @@ def _ring_size(text: str) -> int:
 
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
-OPTIONS: dict[str, dict[str, _Option]] = {
+OPTIONS: dict[str, dict[str, Option]] = {
     "global": {
-        "update every": _Option("update_every_s", _whole(1, 3600), "1 to 3600 seconds"),
-        "ebpf load mode": _Option("load_mode", _one_of("entry", "return"), "entry or return"),
+        "update every": Option("update_every_s", _whole(1, 3600), "1 to 3600 seconds"),
+        "ebpf load mode": Option("load_mode", _one_of("entry", "return"), "entry or return"),
+        "apps": Option("apps", _yes_or_no, "yes or no"),
+        "cgroups": Option("cgroups", _yes_or_no, "yes or no"),
+        "pid table size": Option("pid_table_size", _whole(1, 1 << 22), "1 to 4194304 processes"),
+        "ebpf type format": Option(
+            "type_format", _one_of("auto", "co-re", "legacy"), "auto, co-re or legacy"
+        ),
+        "ebpf co-re tracing": Option(
+            "tracing",
+            _one_of("trampoline", "probe", "tracepoint"),
+            "trampoline, probe or tracepoint",
+        ),
+        "maps per core": Option("maps_per_core", _yes_or_no, "yes or no"),
+        "lifetime": Option("lifetime_s", _whole(1, 31_536_000), "1 to 31536000 seconds"),
     },
     "stream": {
-        "host": _Option("host", _text, "a name"),
-        "topic": _Option("topic", _text, "the name of a topic"),
-        "message": _Option("message", _one_of("event", "batch"), "event or batch"),
-        "shards": _Option("shard_count", _whole(1, 1024), "1 to 1024"),
-        "flush ms": _Option("flush_ms", _whole(1, 1000), "1 to 1000 milliseconds"),
-        "queue wait ms": _Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
-        "drain timeout": _Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
+        "host": Option("host", _text, "a name"),
+        "topic": Option("topic", _text, "the name of a topic"),
+        "message": Option("message", _one_of("event", "batch"), "event or batch"),
+        "shards": Option("shard_count", _whole(1, 1024), "1 to 1024"),
+        "flush ms": Option("flush_ms", _whole(1, 1000), "1 to 1000 milliseconds"),
+        "queue wait ms": Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
+        "drain timeout": Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
     },
     "ring": {
-        "size": _Option("ring_bytes", _ring_size, _RING),
-        "arguments size": _Option("args_ring_bytes", _ring_size, _RING),
-        "arguments kept": _Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
+        "size": Option("ring_bytes", _ring_size, _RING),
+        "arguments size": Option("args_ring_bytes", _ring_size, _RING),
+        "arguments kept": Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
     },
 }
 """Every option of the file but those of ``[kafka]``, which go to librdkafka as they are."""
@@ -105,6 +139,13 @@ class Config:
     bootstrap: str = EMBEDDED
     update_every_s: int = 5
     load_mode: str = "entry"
+    apps: bool = False
+    cgroups: bool = False
+    pid_table_size: int = 32_768
+    type_format: str = "auto"
+    tracing: str = "trampoline"
+    maps_per_core: bool = True
+    lifetime_s: int = 300
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"
@@ -122,21 +163,53 @@ class Config:
         return self.host or os.uname().nodename
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one line of a file sets.
+
+    Attributes:
+        section: Its section.
+        option: Its name in the file.
+        name: Member of `Config` that it sets; of those in ``kafka``, ``kafka`` or ``bootstrap``.
+        value: What it sets it to.
+        text: The value as it stands in the file, with references unresolved.
+        file: The file.
+        line: Number of the line, from 1.
+    """
+
+    section: str
+    option: str
+    name: str
+    value: Any
+    text: str
+    file: Path
+    line: int
+
+
 def load(path: Path | None) -> dict[str, Any]:
-    """Read a configuration file.
+    """Read a configuration file as members of `Config`; a later line goes over an earlier one.
 
     Args:
-        path: The file; None for the default one, which may be missing.
-
-    Returns:
-        Members of `Config` that the file sets.
+        path: The file; None for the one in force.
 
     Raises:
         ConfigError: the file cannot be read, or holds what it may not.
     """
-    if path is None and not DEFAULT_FILE.exists():
-        return {}
-    path = path or DEFAULT_FILE
+    found: dict[str, Any] = {"kafka": {}}
+    for setting in read(path or place.find(place.PROCESS)):
+        if setting.name == "kafka":
+            found["kafka"][setting.option] = setting.value
+        else:
+            found[setting.name] = setting.value
+    return found
+
+
+def read(path: Path) -> list[Setting]:
+    """Read a configuration file line by line.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what it may not.
+    """
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -145,8 +218,8 @@ def load(path: Path | None) -> dict[str, Any]:
     return _parse(lines, path)
 
 
-def _parse(lines: list[str], path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"kafka": {}}
+def _parse(lines: list[str], path: Path) -> list[Setting]:
+    found: list[Setting] = []
     section = None
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -166,24 +239,27 @@ def _parse(lines: list[str], path: Path) -> dict[str, Any]:
             raise ConfigError(f"{where}: found `{text}`, expected `option = value`")
         if section is None:
             raise ConfigError(f"{where}: `{name}` stands before any section: put [global] above it")
-        if section == "kafka":
-            found["kafka"][name] = secret(value, where)
-        else:
-            option = OPTIONS[section].get(name)
-            if option is None:
-                allowed = ", ".join(f"`{known}`" for known in OPTIONS[section])
-                raise ConfigError(
-                    f"{where}: unknown option `{name}` in [{section}]: there are {allowed}"
-                )
-            try:
-                found[option.name] = option.read(value)
-            except ValueError:
-                raise ConfigError(
-                    f"{where}: `{name} = {value}` cannot be: allowed is {option.allowed}"
-                ) from None
-    if "bootstrap.servers" in found["kafka"]:
-        found["bootstrap"] = found["kafka"].pop("bootstrap.servers")
+        member, read = _option(section, name, where)
+        try:
+            found.append(Setting(section, name, member, read(value), value, path, number))
+        except ValueError:
+            allowed = OPTIONS[section][name].allowed
+            raise ConfigError(
+                f"{where}: `{name} = {value}` cannot be: allowed is {allowed}"
+            ) from None
     return found
+
+
+def _option(section: str, name: str, where: str) -> tuple[str, Callable[[str], Any]]:
+    """Return the member of `Config` that an option sets, and what reads its text."""
+    if section == "kafka":
+        member = "bootstrap" if name == "bootstrap.servers" else "kafka"
+        return member, lambda text: secret(text, where)
+    option = OPTIONS[section].get(name)
+    if option is None:
+        allowed = ", ".join(f"`{known}`" for known in OPTIONS[section])
+        raise ConfigError(f"{where}: unknown option `{name}` in [{section}]: there are {allowed}")
+    return option.name, option.read
 
 
 def secret(value: str, where: str) -> str:

@@ -1,11 +1,12 @@
-"""The files that the package carries: the schema and the compiled BPF object.
+"""The files that the package carries: schemas, stock configuration, the compiled BPF object.
 
-In a wheel they lie beside the modules; in a clone, in ``schemas/`` and ``build/``.
+The stock files lie beside the modules. The others do so in a wheel; in a clone they are in
+``schemas/`` and ``build/``.
 """
 
 from pathlib import Path
 
-__all__ = ["bpf_object", "schema"]
+__all__ = ["bpf_object", "schema", "stock"]
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
@@ -15,6 +16,11 @@ def schema(name: str) -> Path:
     """Return the path of a file of ``schemas/``."""
     packaged = _PACKAGE / "schemas" / name
     return packaged if packaged.exists() else _CLONE / "schemas" / name
+
+
+def stock(name: str) -> Path:
+    """Return the path of a stock configuration file; there is none of an unknown name."""
+    return _PACKAGE / "stock" / name
 
 
 def bpf_object() -> Path:

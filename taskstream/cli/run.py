@@ -39,6 +39,20 @@ __all__ = ["run"]
     "[default: entry]",
 )
 @click.option(
+    "--type-format",
+    type=click.Choice(["auto", "co-re", "legacy"]),
+    help="Which probes: compiled once (co-re), or at the start (legacy).  [default: auto]",
+)
+@click.option(
+    "--tracing",
+    type=click.Choice(["trampoline", "probe", "tracepoint"]),
+    help="How co-re probes attach.  [default: trampoline]",
+)
+@click.option("--apps/--no-apps", default=None, help="Charts per app group.  [default: no]")
+@click.option(
+    "--cgroups/--no-cgroups", default=None, help="Charts per cgroup and service.  [default: no]"
+)
+@click.option(
     "--update-every",
     "update_every_s",
     type=click.IntRange(1, 3600),
@@ -60,7 +74,7 @@ __all__ = ["run"]
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+    help="Configuration file.  [default: the one that `taskstream config` names]",
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")

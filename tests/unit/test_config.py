@@ -1,12 +1,14 @@
 """A configuration is right, or the error says where it is not and what would be."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskstream.config import EMBEDDED, OPTIONS, Config, load, redacted, secret
+from taskstream import resource
+from taskstream.config import EMBEDDED, OPTIONS, Config, Setting, load, read, redacted, secret
 from taskstream.errors import ConfigError
 
 WHOLE = """\
@@ -15,6 +17,13 @@ WHOLE = """\
 [global]
     update every = 10
     ebpf load mode = return
+    apps = yes
+    cgroups = on
+    pid table size = 65536
+    ebpf type format = co-re
+    ebpf co-re tracing = tracepoint
+    maps per core = no
+    lifetime = 60
 
 [stream]
     host = web-3
@@ -42,9 +51,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "process.conf"
 
 
-def parsed(file: Path, text: str) -> dict[str, Any]:
+def _written(file: Path, text: str) -> Path:
     file.write_text(text)
-    return load(file)
+    return file
+
+
+def parsed(file: Path, text: str) -> dict[str, Any]:
+    return load(_written(file, text))
 
 
 def message(file: Path, text: str) -> str:
@@ -64,6 +77,13 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         bootstrap="a:9092,b:9092",
         update_every_s=10,
         load_mode="return",
+        apps=True,
+        cgroups=True,
+        pid_table_size=65536,
+        type_format="co-re",
+        tracing="tracepoint",
+        maps_per_core=False,
+        lifetime_s=60,
         host="web-3",
         topic="tasks",
         message="batch",
@@ -95,16 +115,71 @@ def test_an_empty_file_sets_nothing(file):
     assert Config(**parsed(file, "")) == Config()
 
 
-def test_without_a_file_the_defaults_hold(monkeypatch, tmp_path):
-    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", tmp_path / "none.conf")
-    assert load(None) == {}
+def test_without_a_users_file_the_stock_one_is_read_and_changes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("taskstream.place.find", lambda name: resource.stock(name))
+    assert Config(**load(None)) == Config()
     assert Config().bootstrap == EMBEDDED
 
 
-def test_the_default_file_is_read_if_it_is_there(monkeypatch, file):
-    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", file)
+def test_the_file_in_force_is_read(monkeypatch, file):
+    monkeypatch.setattr("taskstream.place.find", lambda _name: file)
     file.write_text("[stream]\ntopic = other\n")
     assert load(None)["topic"] == "other"
+
+
+DOCUMENTED = {
+    "update every": "5",
+    "ebpf load mode": "entry",
+    "apps": "no",
+    "cgroups": "no",
+    "pid table size": "32768",
+    "ebpf type format": "auto",
+    "ebpf co-re tracing": "trampoline",
+    "maps per core": "yes",
+    "lifetime": "300",
+}
+
+
+def test_global_has_exactly_the_documented_options_with_their_defaults(file):
+    assert list(OPTIONS["global"]) == list(DOCUMENTED)
+    lines = "\n".join(f"{name} = {value}" for name, value in DOCUMENTED.items())
+    assert Config(**parsed(file, f"[global]\n{lines}\n")) == Config()
+
+
+def test_the_stock_file_shows_every_option_with_its_default(file):
+    text = re.sub(
+        r"^( *)# (?=[a-z -]+ = \S+$)", r"\1", resource.stock("process.conf").read_text(), flags=re.M
+    )
+    shown = read(_written(file, text.partition("[kafka]")[0]))
+    assert [(s.section, s.option) for s in shown] == [
+        (section, name)
+        for section, options in OPTIONS.items()
+        for name in options
+        if name != "host"
+    ]
+    assert Config(**{s.name: s.value for s in shown}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("yes", True), ("true", True), ("On", True), ("no", False), ("FALSE", False), ("off", False)],
+)
+def test_yes_and_no_may_be_written_as_netdata_reads_them(file, text, value):
+    assert parsed(file, f"[global]\napps = {text}\n")["apps"] is value
+
+
+def test_a_later_line_goes_over_an_earlier_one(file):
+    assert parsed(file, "[stream]\ntopic = a\ntopic = b\n")["topic"] == "b"
+
+
+def test_a_setting_knows_its_line_and_its_text(file, monkeypatch):
+    monkeypatch.setenv("TASKSTREAM_TEST_SECRET", "hunter2")
+    line = "sasl.password = ${env:TASKSTREAM_TEST_SECRET}"
+    assert read(_written(file, f"# head\n[kafka]\n\n{line}\n")) == [
+        Setting(
+            "kafka", "sasl.password", "kafka", "hunter2", "${env:TASKSTREAM_TEST_SECRET}", file, 4
+        )
+    ]
 
 
 def test_the_host_is_the_node_name_unless_it_is_set():
@@ -152,6 +227,15 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("global", "update every = 5 # a comment", "1 to 3600 seconds"),
         ("global", "ebpf load mode = both", "entry or return"),
         ("global", "ebpf load mode = Entry", "entry or return"),
+        ("global", "apps = maybe", "yes or no"),
+        ("global", "cgroups = 1", "yes or no"),
+        ("global", "pid table size = 0", "1 to 4194304 processes"),
+        ("global", "pid table size = 4194305", "1 to 4194304 processes"),
+        ("global", "ebpf type format = core", "auto, co-re or legacy"),
+        ("global", "ebpf co-re tracing = kprobe", "trampoline, probe or tracepoint"),
+        ("global", "maps per core =", "yes or no"),
+        ("global", "lifetime = 0", "1 to 31536000 seconds"),
+        ("global", "lifetime = forever", "1 to 31536000 seconds"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
         ("stream", "message = json", "event or batch"),

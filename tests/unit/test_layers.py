@@ -38,8 +38,8 @@ LAYERS = {
         "shape",
         "text",
     ],
-    "rim": ["broker", "consumer", "doctor", "sink", "source"],
-    "joint": ["config", "pipeline"],
+    "rim": ["broker", "consumer", "doctor", "place", "sink", "source"],
+    "joint": ["config", "effective", "pipeline"],
     "face": ["cli", "__main__"],
 }
 
