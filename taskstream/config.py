@@ -13,6 +13,7 @@ from typing import Any
 
 from taskstream import place
 from taskstream.errors import ConfigError
+from taskstream.grouping.apps import AppGroups, parse
 
 __all__ = [
     "EMBEDDED",
@@ -22,6 +23,7 @@ __all__ = [
     "Setting",
     "load",
     "read",
+    "read_app_groups",
     "redacted",
     "secret",
 ]
@@ -210,12 +212,28 @@ def read(path: Path) -> list[Setting]:
     Raises:
         ConfigError: the file cannot be read, or holds what it may not.
     """
+    return _parse(_lines(path), path)
+
+
+def read_app_groups(path: Path | None) -> AppGroups:
+    """Read ``apps_groups.conf``.
+
+    Args:
+        path: The file; None for the one in force.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line of it is wrong.
+    """
+    path = path or place.find(place.APP_GROUPS)
+    return AppGroups(parse(_lines(path), str(path)))
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text().splitlines()
+        return path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"configuration {path} cannot be read: {reason}") from None
-    return _parse(lines, path)
 
 
 def _parse(lines: list[str], path: Path) -> list[Setting]:

@@ -10,19 +10,22 @@ from pathlib import Path
 import click
 
 from taskstream import place, resource
-from taskstream.config import read
+from taskstream.config import read, read_app_groups
 from taskstream.errors import ConfigError
 
 __all__ = ["edit_config"]
 
-_CHECKS: dict[str, Callable[[Path], object]] = {place.PROCESS: read}
+_CHECKS: dict[str, Callable[[Path], object]] = {
+    place.PROCESS: read,
+    place.APP_GROUPS: read_app_groups,
+}
 _EDITORS = ("editor", "nano", "vim", "vi")
 
 
 @click.command()
 @click.argument("name")
 def edit_config(name: str) -> None:
-    """Edit a configuration file: process.conf (or ebpf.d/process.conf).
+    """Edit a configuration file: process.conf (or ebpf.d/process.conf), or apps_groups.conf.
 
     Copies the stock file to the user's directory, unless there is one already, opens it in
     $VISUAL or $EDITOR, and checks it afterwards.

@@ -97,6 +97,14 @@ def test_edit_config_tells_what_the_user_spoilt(own, tmp_path):
     assert "unknown section [ringg]" in done.err
 
 
+def test_edit_config_edits_the_app_groups_too(own, tmp_path):
+    edit = editor(tmp_path, 'echo "mine: \'nginx" >> "$1"')
+    environment = {"TASKSTREAM_CONFIG_DIR": str(own), "VISUAL": edit}
+    done = taskstream("edit-config", "apps_groups.conf", **environment)
+    assert done.code == 1
+    assert done.err.endswith("the quote 'nginx is not closed\n")
+
+
 def test_edit_config_of_a_file_that_there_is_not_names_those_that_there_are(own):
     done = taskstream("edit-config", "netdata.conf", TASKSTREAM_CONFIG_DIR=str(own))
     assert done.code == 2

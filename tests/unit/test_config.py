@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from taskstream import resource
-from taskstream.config import EMBEDDED, OPTIONS, Config, Setting, load, read, redacted, secret
+from taskstream.config import (
+    EMBEDDED,
+    OPTIONS,
+    Config,
+    Setting,
+    load,
+    read,
+    read_app_groups,
+    redacted,
+    secret,
+)
 from taskstream.errors import ConfigError
 
 WHOLE = """\
@@ -353,3 +363,24 @@ def test_settings_that_hold_a_secret_are_shown_without_it(name):
 @pytest.mark.parametrize("name", ["sasl.username", "linger.ms", "ssl.key.location", "client.id"])
 def test_settings_that_hold_no_secret_are_shown(name):
     assert redacted({name: "shown"}) == {name: "shown"}
+
+
+# --- app groups ----------------------------------------------------------------------------------
+
+
+def test_app_groups_are_read_from_the_file_in_force(monkeypatch, file):
+    monkeypatch.setattr("taskstream.place.find", lambda _name: file)
+    file.write_text("web: nginx\n")
+    assert read_app_groups(None).groups == ("web", "other")
+
+
+def test_a_wrong_line_of_the_app_groups_is_told_with_its_place(file):
+    file.write_text("# mine\nweb: 'nginx\n")
+    with pytest.raises(ConfigError) as raised:
+        read_app_groups(file)
+    assert str(raised.value) == f"{file}, line 2: the quote 'nginx is not closed"
+
+
+def test_app_groups_that_are_not_there_are_told(file):
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        read_app_groups(file)

@@ -30,6 +30,7 @@ LAYERS = {
         "columns",
         "decode",
         "encode",
+        "grouping",
         "member",
         "pacing",
         "rates",

@@ -44,3 +44,25 @@ def test_without_any_variable_the_users_directory_is_etc_taskstream():
         Path("/etc/taskstream/process.conf"),
         resource.stock("process.conf"),
     ]
+
+
+def test_app_groups_are_read_from_our_directory_then_netdatas_then_the_stock_file(directories):
+    name = "apps_groups.conf"
+    order = [
+        Path(directories["TASKSTREAM_CONFIG_DIR"]) / name,
+        Path(directories["NETDATA_USER_CONFIG_DIR"]) / name,
+        Path(directories["NETDATA_STOCK_CONFIG_DIR"]) / name,
+        resource.stock(name),
+    ]
+    assert place.candidates(name, directories) == order
+    assert order[-1].exists()
+    for path in reversed(order[:-1]):
+        path.write_text("")
+        assert place.find(name, directories) == path
+
+
+def test_netdatas_usual_directories_are_known_without_any_variable():
+    assert place.candidates("apps_groups.conf", {})[1:3] == [
+        Path("/etc/netdata/apps_groups.conf"),
+        Path("/usr/lib/netdata/conf.d/apps_groups.conf"),
+    ]
