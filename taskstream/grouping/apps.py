@@ -136,37 +136,42 @@ class AppGroups:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self.groups = tuple(dict.fromkeys((*(rule.group for rule in rules), OTHER)))
-        self._of_name = [(n, rule) for n, rule in enumerate(rules) if not rule.of_cmdline]
-        self._of_cmdline = [
-            (n, rule.text, rule.group) for n, rule in enumerate(rules) if rule.of_cmdline
-        ]
-        self._by_name: dict[bytes, tuple[int, str | None]] = {}
+        self._kept: dict[bytes, _Fits] = {}
 
     def match(self, comm: bytes, argv: bytes | None = None) -> str | None:
         """Return the group of the first rule that matches, None if there is none.
 
         Args:
-            comm: Name of the process, without NULs.
+            comm: Name of the process; a NUL ends it.
             argv: The arguments, with a NUL after each; None where they are not known.
         """
-        first, group = self._name_rule(comm)
-        if argv is None or not self._of_cmdline:
-            return group
-        cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
-        for number, text, its_group in self._of_cmdline:
-            if number > first:
-                break
-            if text in cmdline:
-                return its_group
-        return group
+        fits = self._kept.get(comm) or self._keep(comm)
+        if argv is not None and fits.before:
+            cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
+            for text, group in fits.before:
+                if text in cmdline:
+                    return group
+        return fits.group
 
-    def _name_rule(self, comm: bytes) -> tuple[int, str | None]:
-        """Return number and group of the first rule that matches a name, and keep them."""
-        found = self._by_name.get(comm)
-        if found is None:
-            if len(self._by_name) >= _KEPT_NAMES:
-                self._by_name.clear()
-            none = len(self.rules), None
-            found = next(((n, r.group) for n, r in self._of_name if r.matches_name(comm)), none)
-            self._by_name[comm] = found
-        return found
+    def _keep(self, comm: bytes) -> "_Fits":
+        """Find what fits a name, and keep it: names come again and again."""
+        if len(self._kept) >= _KEPT_NAMES:
+            self._kept.clear()
+        name = comm.split(b"\0", 1)[0]
+        group, before = None, []
+        for rule in self.rules:
+            if rule.of_cmdline:
+                before.append((rule.text, rule.group))
+            elif rule.matches_name(name):
+                group = rule.group
+                break
+        self._kept[comm] = _Fits(group, tuple(before))
+        return self._kept[comm]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """The group that a name alone has, and the rules of command lines that come before it."""
+
+    group: str | None
+    before: tuple[tuple[bytes, str], ...]
