@@ -74,11 +74,11 @@ class PlainLines:
     def interval(self, interval: Interval) -> None:
         """Write a line."""
         drawn = charts(interval)
-        head = ["time", *(f"{c.context.split('.')[1]}.{d}" for c in CHARTS for d in c.dimensions)]
+        head = ["time", *(f"{c.context.split('.')[1]}.{d}" for c in CHARTS for d in c.names)]
         cells = [datetime.fromtimestamp(interval.wall_ns / 1e9).astimezone().strftime("%H:%M:%S")]
         for chart in CHARTS:
             values = drawn.get(chart.context, {})
-            cells += [_number(values[d]) if d in values else "-" for d in chart.dimensions]
+            cells += [_number(values[d]) if d in values else "-" for d in chart.names]
         head.append("lost")
         cells.append(str(interval.lost()))
         widths = [max(len(name), 8) for name in head]
@@ -149,7 +149,7 @@ class LiveTable:
         drawn = charts(self._last) if self._last else {}
         for chart in CHARTS:
             values = drawn.get(chart.context, {})
-            for row, dimension in enumerate(chart.dimensions):
+            for row, dimension in enumerate(chart.names):
                 known = dimension in values
                 table.add_row(
                     chart.context if row == 0 else "",

@@ -27,6 +27,7 @@ LAYERS = {
     ],
     "pure": [
         "batch_message",
+        "chart",
         "columns",
         "decode",
         "encode",
