@@ -116,6 +116,14 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "maps per core": Option("maps_per_core", _yes_or_no, "yes or no"),
         "lifetime": Option("lifetime_s", _whole(1, 31_536_000), "1 to 31536000 seconds"),
     },
+    "charts": {
+        "semantics": Option(
+            "chart_semantics", _one_of("documented", "netdata"), "documented or netdata"
+        ),
+        "commands": Option("chart_commands", _yes_or_no, "yes or no"),
+        "users": Option("chart_users", _yes_or_no, "yes or no"),
+        "names": Option("chart_names", _whole(1, 100_000), "1 to 100000"),
+    },
     "stream": {
         "host": Option("host", _text, "a name"),
         "topic": Option("topic", _text, "the name of a topic"),
@@ -148,6 +156,10 @@ class Config:
     tracing: str = "trampoline"
     maps_per_core: bool = True
     lifetime_s: int = 300
+    chart_semantics: str = "documented"
+    chart_commands: bool = False
+    chart_users: bool = False
+    chart_names: int = 1000
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"

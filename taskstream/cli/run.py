@@ -16,6 +16,7 @@ from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.config import EMBEDDED, Config, load
+from taskstream.groups import Groups
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
@@ -126,6 +127,16 @@ def _stop_signals() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _reload_signal(groups: Groups) -> Iterator[None]:
+    """Take SIGHUP as the wish to read apps_groups.conf again."""
+    before = signal.signal(signal.SIGHUP, lambda _signal, _frame: groups.reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def _kafka_options(config: Config) -> KafkaOptions:
     return KafkaOptions(
         bootstrap=config.bootstrap,
@@ -148,12 +159,13 @@ def _live_options(config: Config) -> LiveOptions:
 
 
 def _screen(config: Config, as_json: bool) -> Screen:
+    semantics = config.chart_semantics
     if as_json:
-        return JsonLines()
+        return JsonLines(semantics=semantics)
     if sys.stdout.isatty():
         head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
-        return LiveTable(head, clock.boot_ns)
-    return PlainLines()
+        return LiveTable(head, clock.boot_ns, semantics=semantics)
+    return PlainLines(semantics=semantics)
 
 
 class _Trouble:
@@ -180,6 +192,8 @@ def _say(text: str) -> None:
 
 def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> int:
     with ExitStack() as stack:
+        groups = Groups(config, _say)
+        stack.enter_context(_reload_signal(groups))
         if config.bootstrap == EMBEDDED:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
@@ -202,6 +216,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             ),
             failures_watched=config.load_mode == "return",
             on_interval=screen.interval,
+            groups=groups,
         )
         trouble = _Trouble()
 

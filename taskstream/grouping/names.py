@@ -16,6 +16,9 @@ __all__ = ["CgroupNames", "NameOf"]
 NameOf = Callable[[Cgroup], str | None]
 """Returns the name that an engine has for a container; None if it cannot be told now."""
 
+Scan = Callable[[], Iterable[tuple[int, str]]]
+"""Returns id and path of every cgroup that exists."""
+
 TRIES = 3
 KEEP_GONE = 4096
 
@@ -26,13 +29,20 @@ class CgroupNames:
     Args:
         name_of: Asked for the name of each container when it is learned, and, if there was
             none, at the next looks, `TRIES` times in all.
+        scan: Asked when an unknown id is looked up, once between two calls of `expire`.
         keep_gone: How many removed cgroups are remembered; the oldest are forgotten.
     """
 
     def __init__(
-        self, name_of: NameOf = lambda _cgroup: None, *, keep_gone: int = KEEP_GONE
+        self,
+        name_of: NameOf = lambda _cgroup: None,
+        *,
+        scan: Scan = lambda: (),
+        keep_gone: int = KEEP_GONE,
     ) -> None:
         self._name_of = name_of
+        self._scan = scan
+        self._scanned = False
         self._keep_gone = keep_gone
         self._known: dict[int, Cgroup] = {}
         self._gone: OrderedDict[int, Cgroup] = OrderedDict()
@@ -58,6 +68,19 @@ class CgroupNames:
         for id_, path in found:
             self.learn(id_, path)
 
+    def refresh(self) -> None:
+        """Scan: learn every cgroup that exists, and take note of those that are gone."""
+        found = dict(self._scan())
+        self.learn_all(found.items())
+        if found:
+            for id_ in [id_ for id_ in self._known if id_ not in found]:
+                self.remove(id_)
+        self._scanned = True
+
+    def expire(self) -> None:
+        """Let the next look for an unknown id scan again."""
+        self._scanned = False
+
     def remove(self, id_: int) -> None:
         """Take note that a cgroup is gone; its name is kept for a while."""
         cgroup = self._known.pop(id_, None)
@@ -72,6 +95,8 @@ class CgroupNames:
         """Return a cgroup; None for one that was never learned, or forgotten."""
         if id_ in self._tries:
             self._ask(id_)
+        if id_ not in self._known and id_ not in self._gone and not self._scanned:
+            self.refresh()
         return self._known.get(id_) or self._gone.get(id_)
 
     def __len__(self) -> int:

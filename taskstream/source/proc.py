@@ -7,7 +7,7 @@ that ends while it is read is left out. Fields of stat: proc(5).
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from taskstream.record import FLAGS, KINDS, RECORD, VERSION
 from taskstream.source import cgroup_tree
 
-__all__ = ["running_tasks"]
+__all__ = ["cmdlines", "is_zombie", "running_tasks"]
 
 _PF_KTHREAD = 0x00200000
 _PF_WORKER = 0x00000010 | 0x00004000
@@ -54,6 +54,26 @@ def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
     records["version"] = VERSION
     records["kind"] = KINDS["task"]
     return records
+
+
+def cmdlines(tgids: Iterable[int], proc: Path = Path("/proc")) -> dict[int, bytes]:
+    """Return the arguments of processes, with a NUL after each; none of those that are gone."""
+    found = {}
+    for tgid in tgids:
+        try:
+            found[tgid] = (proc / str(tgid) / "cmdline").read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def is_zombie(tgid: int, proc: Path = Path("/proc")) -> bool:
+    """Tell whether a process is dead and not released at this moment."""
+    try:
+        raw = (proc / str(tgid) / "stat").read_bytes()
+    except OSError:
+        return False
+    return raw[raw.rindex(b")") + 2 :][:1] == b"Z"
 
 
 def _tasks_of(process: Path) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,12 @@ WHOLE = """\
     maps per core = no
     lifetime = 60
 
+[charts]
+    semantics = netdata
+    commands = yes
+    users = yes
+    names = 50
+
 [stream]
     host = web-3
     topic = tasks
@@ -94,6 +100,10 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         tracing="tracepoint",
         maps_per_core=False,
         lifetime_s=60,
+        chart_semantics="netdata",
+        chart_commands=True,
+        chart_users=True,
+        chart_names=50,
         host="web-3",
         topic="tasks",
         message="batch",
@@ -246,6 +256,8 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("global", "maps per core =", "yes or no"),
         ("global", "lifetime = 0", "1 to 31536000 seconds"),
         ("global", "lifetime = forever", "1 to 31536000 seconds"),
+        ("charts", "semantics = both", "documented or netdata"),
+        ("charts", "names = 0", "1 to 100000"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
         ("stream", "message = json", "event or batch"),
@@ -278,7 +290,8 @@ def test_an_unknown_option_is_told_with_those_that_there_are(file):
 def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
-        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], [kafka]"
+        "FILE, line 2: unknown section [rings]: there are "
+        "[global], [charts], [stream], [ring], [kafka]"
     )
 
 

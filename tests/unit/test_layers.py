@@ -41,7 +41,7 @@ LAYERS = {
         "text",
     ],
     "rim": ["broker", "consumer", "doctor", "place", "sink", "source"],
-    "joint": ["config", "effective", "pipeline"],
+    "joint": ["config", "effective", "groups", "pipeline"],
     "face": ["cli", "__main__"],
 }
 

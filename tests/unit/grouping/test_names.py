@@ -1,5 +1,7 @@
 """A cgroup that was learned has its name, also after it is gone."""
 
+from collections.abc import Iterable
+
 from taskstream.grouping.cgroup import Cgroup
 from taskstream.grouping.names import TRIES, CgroupNames
 
@@ -103,3 +105,63 @@ def test_learning_the_same_again_asks_nobody():
     for _ in range(5):
         names.learn(7, f"/docker/{ID}")
     assert engine.asked == 1
+
+
+# --- scans ---------------------------------------------------------------------------------------
+
+
+class Tree:
+    """The cgroups that exist."""
+
+    def __init__(self, **paths: str) -> None:
+        self.paths = {int(id_.strip("_")): path for id_, path in paths.items()}
+        self.scans = 0
+
+    def __call__(self) -> Iterable[tuple[int, str]]:
+        self.scans += 1
+        return self.paths.items()
+
+
+def test_an_unknown_id_is_looked_for_in_the_tree():
+    names = CgroupNames(scan=Tree(_7="/a"))
+    assert path(names, 7) == "/a"
+
+
+def test_the_tree_is_walked_once_until_it_may_have_changed():
+    tree = Tree(_7="/a")
+    names = CgroupNames(scan=tree)
+    for id_ in (7, 8, 9):
+        names.get(id_)
+    assert tree.scans == 1
+    tree.paths[8] = "/b"
+    names.expire()
+    assert (path(names, 8), tree.scans) == ("/b", 2)
+
+
+def test_known_ids_need_no_walk():
+    tree = Tree()
+    names = CgroupNames(scan=tree)
+    names.learn(7, "/a")
+    names.get(7)
+    assert tree.scans == 0
+
+
+def test_a_cgroup_that_a_walk_does_not_find_is_gone_and_still_known():
+    tree = Tree(_7="/a", _8="/b")
+    names = CgroupNames(scan=tree, keep_gone=1)
+    names.refresh()
+    del tree.paths[7]
+    names.refresh()
+    assert (path(names, 7), path(names, 8)) == ("/a", "/b")
+    names.learn(9, "/c")
+    names.remove(9)
+    assert path(names, 7) is None
+
+
+def test_a_walk_that_finds_nothing_takes_nothing_away():
+    names = CgroupNames(scan=Tree())
+    names.learn(7, "/a")
+    names.refresh()
+    names.remove(7)
+    names.refresh()
+    assert path(names, 7) == "/a"
