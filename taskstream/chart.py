@@ -5,7 +5,7 @@ Pure: no I/O, no clock. Contexts, titles, units, families and dimensions are tho
 what Netdata's own code (1.44) computes. ``docs/charts.md`` is checked against this table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from taskstream.interval import COLUMNS, Interval, Series
@@ -16,11 +16,13 @@ __all__ = [
     "DOCUMENTED",
     "NETDATA",
     "SCOPES",
+    "STATES",
     "Chart",
     "Dimension",
     "Drawing",
     "Formula",
     "Scope",
+    "State",
     "draw",
 ]
 
@@ -99,6 +101,7 @@ SCOPES = {
     "status": Scope("status"),
     "signal": Scope("signal"),
     "lifetime": Scope("lifetime"),
+    "state": Scope(),
 }
 
 
@@ -295,13 +298,112 @@ CHARTS: tuple[Chart, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A chart of what is not a sum of counts.
+
+    Attributes:
+        chart: Its description; without dimensions.
+        values: What is drawn, by dimension.
+        needs: The member of `Interval` without which there is nothing to draw.
+    """
+
+    chart: Chart
+    values: Mapping[str, Callable[[Interval], float]]
+    needs: str = "counts"
+
+
+def _state(
+    context: str,
+    title: str,
+    unit: str,
+    priority: int,
+    needs: str,
+    **values: Callable[[Interval], float],
+) -> State:
+    chart = Chart(
+        context=f"taskstream.{context}",
+        scope="state",
+        title=title,
+        unit=unit,
+        family="taskstream",
+        priority=priority,
+        kind="line",
+        dimensions=(),
+        documented=False,
+    )
+    return State(chart, values, needs)
+
+
+STATES: tuple[State, ...] = (
+    _state(
+        "zombies",
+        "Processes that exited and are not released",
+        "processes",
+        90006,
+        "zombies",
+        zombies=lambda interval: interval.zombies.level if interval.zombies else 0,
+    ),
+    _state(
+        "zombie_age",
+        "Age of the oldest of them",
+        "seconds",
+        90007,
+        "zombies",
+        oldest=lambda interval: interval.zombies.oldest_ns / 1e9 if interval.zombies else 0,
+    ),
+    _state(
+        "lost",
+        "Events lost by cause",
+        "events",
+        90008,
+        "agent",
+        ring=lambda interval: interval.lost(),
+        skipped=lambda interval: sum(interval.missed.values()),
+        dropped=lambda interval: interval.agent.since("dropped") if interval.agent else 0,
+    ),
+    _state(
+        "agent_cpu",
+        "CPU of the agent, of one core",
+        "percentage",
+        90009,
+        "agent",
+        cpu=lambda interval: _share(interval),
+    ),
+    _state(
+        "agent_memory",
+        "Resident memory of the agent",
+        "MiB",
+        90010,
+        "agent",
+        resident=lambda interval: interval.agent.resident_bytes / 2**20 if interval.agent else 0,
+    ),
+    _state(
+        "agent_queue",
+        "Messages that are not acknowledged",
+        "messages",
+        90011,
+        "agent",
+        queued=lambda interval: interval.agent.queued if interval.agent else 0,
+    ),
+)
+"""Every chart that is drawn from something else."""
+
+
+def _share(interval: Interval) -> float:
+    """Return the agent's CPU time as a share of the interval, in percent."""
+    if interval.agent is None or interval.agent.before is None or not interval.seconds:
+        return 0.0
+    return interval.agent.since("cpu_ns") / 1e7 / interval.seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """A chart of one interval and one group.
 
     Attributes:
         chart: Which.
         group: Of which group; empty where the chart is of the host, or has one dimension each.
-        counts: Sum of the counts of the interval by dimension, undivided.
+        counts: Sum of the counts of the interval by dimension, undivided; empty for a `State`.
         totals: The same since the start of the run; None where the chart is of the host.
         values: What is drawn, by dimension.
     """
@@ -335,6 +437,10 @@ def draw(interval: Interval, semantics: str = DOCUMENTED) -> Iterator[Drawing]:
                     yield _drawing(chart, group, {"": series}, interval, semantics)
             else:
                 yield _drawing(chart, "", groups, interval, semantics)
+    for state in STATES:
+        if getattr(interval, state.needs) is not None:
+            values = {name: float(value(interval)) for name, value in state.values.items()}
+            yield Drawing(state.chart, "", {}, None, values)
 
 
 def _drawing(

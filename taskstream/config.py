@@ -17,6 +17,7 @@ from taskstream.grouping.apps import AppGroups, parse
 
 __all__ = [
     "EMBEDDED",
+    "OFF",
     "OPTIONS",
     "Config",
     "Option",
@@ -30,6 +31,9 @@ __all__ = [
 
 EMBEDDED = "embedded"
 """The value of ``bootstrap`` that stands for the broker inside the agent."""
+
+OFF = "off"
+"""The value of a topic or an address that stands for none."""
 
 _SECRET = re.compile(
     r"pass(word|phrase)|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE
@@ -122,7 +126,8 @@ OPTIONS: dict[str, dict[str, Option]] = {
         ),
         "commands": Option("chart_commands", _yes_or_no, "yes or no"),
         "users": Option("chart_users", _yes_or_no, "yes or no"),
-        "names": Option("chart_names", _whole(1, 100_000), "1 to 100000"),
+        "names": Option("chart_names", _whole(1, 10_000), "1 to 10000"),
+        "topic": Option("rates_topic", _text, "the name of a topic, or off"),
     },
     "stream": {
         "host": Option("host", _text, "a name"),
@@ -160,6 +165,7 @@ class Config:
     chart_commands: bool = False
     chart_users: bool = False
     chart_names: int = 1000
+    rates_topic: str = "taskstream.rates"
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from taskstream.record import COUNTS
 
-__all__ = ["COLUMNS", "Interval", "Series", "Zombies"]
+__all__ = ["COLUMNS", "Agent", "Interval", "Series", "Zombies"]
 
 COLUMNS = (*(count.name for count in COUNTS), "fork_by_init")
 """What is counted of each group: `COUNTS`, and the forks that task 1 made."""
@@ -54,6 +54,32 @@ class Zombies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """What the agent itself costs and holds, at the end of an interval.
+
+    Attributes:
+        cpu_ns: CPU time of all of its threads since it started.
+        resident_bytes: Its memory.
+        queued: Messages that are not acknowledged yet.
+        dropped: Events that it gave up for want of room, since it started.
+        forgotten: Processes that it forgot before they were released, since it started.
+        before: The same at the end of the interval before; None for the first.
+    """
+
+    cpu_ns: int
+    resident_bytes: int
+    queued: int
+    dropped: int
+    forgotten: int
+    before: "Agent | None" = None
+
+    def since(self, name: str) -> int:
+        """Return by how much a member rose during the interval; in the first, since the start."""
+        now: int = getattr(self, name)
+        return now - (getattr(self.before, name) if self.before else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """What happened in one window of time.
 
@@ -69,6 +95,7 @@ class Interval:
             from the events that came through the ring; a dimension that nobody asked for is
             absent, a group that was quiet is there with zeros.
         zombies: None where nobody asked.
+        agent: None where nobody asked.
     """
 
     start_ns: int
@@ -80,6 +107,7 @@ class Interval:
     failures_watched: bool = True
     groups: Mapping[str, Mapping[str, Series]] = field(default_factory=dict)
     zombies: Zombies | None = None
+    agent: Agent | None = None
 
     @property
     def seconds(self) -> float:

@@ -15,10 +15,13 @@ from taskstream import clock
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.config import EMBEDDED, Config, load
+from taskstream.config import EMBEDDED, OFF, Config, load
 from taskstream.groups import Groups
+from taskstream.interval import Interval
+from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
 
@@ -186,6 +189,30 @@ class _Trouble:
             _say("the broker answers again")
 
 
+class _Intervals:
+    """Hands each interval, with what the agent costs, to all who show or publish it."""
+
+    def __init__(
+        self, config: Config, source: LiveSource, sink: KafkaSink, groups: Groups, screen: Screen
+    ) -> None:
+        self._meter = Meter()
+        self._sink = sink
+        self._groups = groups
+        self._outlets = [screen.interval]
+        if config.rates_topic != OFF:
+            rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
+            self._outlets.append(rates.interval)
+
+    def __call__(self, interval: Interval) -> None:
+        agent = self._meter.read(
+            queued=self._sink.in_queue(),
+            dropped=self._sink.account.dropped,
+            forgotten=self._groups.forgotten,
+        )
+        for outlet in self._outlets:
+            outlet(replace(interval, agent=agent))
+
+
 def _say(text: str) -> None:
     click.echo(f"taskstream run: {text}", err=True)
 
@@ -215,7 +242,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
                 drain_timeout_s=config.drain_timeout_s,
             ),
             failures_watched=config.load_mode == "return",
-            on_interval=screen.interval,
+            on_interval=_Intervals(config, source, sink, groups, screen),
             groups=groups,
         )
         trouble = _Trouble()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from taskstream.chart import CHARTS, SCOPES
+from taskstream.chart import CHARTS, SCOPES, STATES
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
 
@@ -46,3 +46,11 @@ def test_docs_charts_lists_every_label() -> None:
     for name, scope in SCOPES.items():
         if scope.label:
             assert re.search(rf"^\| `{name}\.\*` \|.*\| `{scope.label}` \|$", text, re.M), name
+
+
+def test_docs_charts_lists_every_state() -> None:
+    text = (ROOT / "docs/charts.md").read_text()
+    for state in STATES:
+        dimensions = ", ".join(state.values)
+        row = f"| `{state.chart.context}` | {dimensions} | {state.chart.unit} | "
+        assert f"\n{row}{state.chart.title} |\n" in text

@@ -1,9 +1,11 @@
 """The table of charts is the documented one, and each formula gives what a hand computes."""
 
+from dataclasses import replace
+
 import pytest
 
-from taskstream.chart import CHARTS, DOCUMENTED, NETDATA, SCOPES, Drawing, draw
-from taskstream.interval import COLUMNS, Interval, Series
+from taskstream.chart import CHARTS, DOCUMENTED, NETDATA, SCOPES, STATES, Drawing, draw
+from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
 from taskstream.record import COUNTS
 
 SECOND = 10**9
@@ -78,9 +80,10 @@ def test_what_goes_for_documented_is_documented_and_nothing_else():
 
 
 def test_no_two_charts_share_a_context_or_a_place():
-    contexts = [chart.context for chart in CHARTS]
-    places = [(chart.family, chart.priority) for chart in CHARTS]
-    assert len(set(contexts)) == len(set(places)) == len(CHARTS)
+    every = [*CHARTS, *(state.chart for state in STATES)]
+    contexts = [chart.context for chart in every]
+    places = [(chart.family, chart.priority) for chart in every]
+    assert len(set(contexts)) == len(set(places)) == len(every)
 
 
 def test_every_formula_is_made_of_counts():
@@ -211,3 +214,51 @@ def test_charts_of_calls_that_were_not_watched_are_absent():
     )
     assert not [context for context, _ in drawn(unwatched) if "error" in context]
     assert not [context for context, _ in drawn(unwatched) if "failures" in context]
+
+
+# --- states --------------------------------------------------------------------------------------
+
+
+def stated(**values: object) -> dict[str, dict[str, float]]:
+    """Return the charts of states of an interval of two seconds."""
+    found = Interval(
+        start_ns=0,
+        end_ns=2 * SECOND,
+        wall_ns=0,
+        counts=(7,) * len(COUNTS),
+        received=(6,) * len(COUNTS),
+        **values,
+    )
+    return {d.chart.context: d.values for d in draw(found) if d.chart.scope == "state"}
+
+
+def agent(**values: int) -> Agent:
+    known = {"cpu_ns": 0, "resident_bytes": 0, "queued": 0, "dropped": 0, "forgotten": 0}
+    return Agent(**{**known, **values})
+
+
+def test_zombies_are_a_level_and_an_age():
+    drawn = stated(zombies=Zombies(3, 1_500_000_000))
+    assert drawn["taskstream.zombies"] == {"zombies": 3.0}
+    assert drawn["taskstream.zombie_age"] == {"oldest": 1.5}
+
+
+def test_losses_are_told_by_cause_for_the_interval():
+    now = replace(agent(dropped=11), before=agent(dropped=4))
+    drawn = stated(agent=now, missed={"on_fork": 2, "on_exit": 3})
+    assert drawn["taskstream.lost"] == {"ring": 8.0, "skipped": 5.0, "dropped": 7.0}
+
+
+def test_the_agents_cpu_is_a_share_of_one_core():
+    now = replace(agent(cpu_ns=1_300_000_000), before=agent(cpu_ns=1_000_000_000))
+    assert stated(agent=now)["taskstream.agent_cpu"] == {"cpu": 15.0}
+
+
+def test_the_agents_memory_and_queue_are_levels():
+    drawn = stated(agent=agent(resident_bytes=50 << 20, queued=12))
+    assert drawn["taskstream.agent_memory"] == {"resident": 50.0}
+    assert drawn["taskstream.agent_queue"] == {"queued": 12.0}
+
+
+def test_what_nobody_asked_for_is_absent():
+    assert stated() == {}

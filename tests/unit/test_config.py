@@ -40,6 +40,7 @@ WHOLE = """\
     commands = yes
     users = yes
     names = 50
+    topic = rates
 
 [stream]
     host = web-3
@@ -104,6 +105,7 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         chart_commands=True,
         chart_users=True,
         chart_names=50,
+        rates_topic="rates",
         host="web-3",
         topic="tasks",
         message="batch",
@@ -257,7 +259,7 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("global", "lifetime = 0", "1 to 31536000 seconds"),
         ("global", "lifetime = forever", "1 to 31536000 seconds"),
         ("charts", "semantics = both", "documented or netdata"),
-        ("charts", "names = 0", "1 to 100000"),
+        ("charts", "names = 0", "1 to 10000"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
         ("stream", "message = json", "event or batch"),

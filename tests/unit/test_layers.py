@@ -40,7 +40,7 @@ LAYERS = {
         "shape",
         "text",
     ],
-    "rim": ["broker", "consumer", "doctor", "place", "sink", "source"],
+    "rim": ["broker", "consumer", "doctor", "meter", "place", "sink", "source"],
     "joint": ["config", "effective", "groups", "pipeline"],
     "face": ["cli", "__main__"],
 }
