@@ -35,6 +35,8 @@ EMBEDDED = "embedded"
 OFF = "off"
 """The value of a topic or an address that stands for none."""
 
+LOOPBACK = "127.0.0.1"
+
 _SECRET = re.compile(
     r"pass(word|phrase)|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE
 )
@@ -90,6 +92,18 @@ def _text(text: str) -> str:
     return text
 
 
+_ADDRESS = re.compile(r"^(?:(?P<host>[^\s:\[\]]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})$")
+
+
+def _listen(text: str) -> str:
+    found = _ADDRESS.match(text)
+    if text == OFF:
+        return text
+    if not found or int(found["port"]) > 65_535:
+        raise ValueError(text)
+    return text if found["host"] else f"{LOOPBACK}:{text}"
+
+
 def _ring_size(text: str) -> int:
     found = _SIZE.match(text)
     if not found:
@@ -129,6 +143,9 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "names": Option("chart_names", _whole(1, 10_000), "1 to 10000"),
         "topic": Option("rates_topic", _text, "the name of a topic, or off"),
     },
+    "prometheus": {
+        "listen": Option("metrics_listen", _listen, "HOST:PORT, PORT of this host alone, or off"),
+    },
     "stream": {
         "host": Option("host", _text, "a name"),
         "topic": Option("topic", _text, "the name of a topic"),
@@ -166,6 +183,7 @@ class Config:
     chart_users: bool = False
     chart_names: int = 1000
     rates_topic: str = "taskstream.rates"
+    metrics_listen: str = OFF
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
+
+if TYPE_CHECKING:
+    from taskstream.sink.prometheus import Metrics
 
 __all__ = ["run"]
 
@@ -189,11 +192,32 @@ class _Trouble:
             _say("the broker answers again")
 
 
+@contextmanager
+def _metrics(config: Config) -> Iterator["Metrics | None"]:
+    """Serve metrics, if that is wanted."""
+    if config.metrics_listen == OFF:
+        yield None
+        return
+    from taskstream.sink.prometheus import Metrics, MetricsServer  # takes its time
+
+    address, _, port = config.metrics_listen.rpartition(":")
+    metrics = Metrics(config.host_name())
+    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+        _say(f"metrics at http://{address}:{server.port}/metrics")
+        yield metrics
+
+
 class _Intervals:
     """Hands each interval, with what the agent costs, to all who show or publish it."""
 
     def __init__(
-        self, config: Config, source: LiveSource, sink: KafkaSink, groups: Groups, screen: Screen
+        self,
+        config: Config,
+        source: LiveSource,
+        sink: KafkaSink,
+        groups: Groups,
+        screen: Screen,
+        metrics: "Metrics | None",
     ) -> None:
         self._meter = Meter()
         self._sink = sink
@@ -202,6 +226,8 @@ class _Intervals:
         if config.rates_topic != OFF:
             rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
             self._outlets.append(rates.interval)
+        if metrics is not None:
+            self._outlets.append(metrics.interval)
 
     def __call__(self, interval: Interval) -> None:
         agent = self._meter.read(
@@ -230,6 +256,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             _say(note)
         _say(f"publishing to {config.bootstrap}, topic {config.topic}")
         _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+        metrics = stack.enter_context(_metrics(config))
         screen = _screen(config, as_json)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
@@ -242,7 +269,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
                 drain_timeout_s=config.drain_timeout_s,
             ),
             failures_watched=config.load_mode == "return",
-            on_interval=_Intervals(config, source, sink, groups, screen),
+            on_interval=_Intervals(config, source, sink, groups, screen, metrics),
             groups=groups,
         )
         trouble = _Trouble()

@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ import pytest
 from taskstream.broker import EmbeddedBroker
 from taskstream.source import cgroup_tree
 from tests.kernel.guarded import guarded_tasks
+from tests.unpacked import program
 
 pytestmark = pytest.mark.kernel
 
@@ -243,3 +247,111 @@ def test_netdatas_formulas_are_drawn_from_the_same_events(folder, start):
     assert agent.stop() == 0, agent.err.read_text()
     drawn = [i["charts"]["app.process_create"].get("mine", {"calls": 0}) for i in agent.intervals]
     assert sum(group["calls"] for group in drawn) == CHILDREN + CHILDREN + 1
+
+
+# --- Prometheus ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Prometheus:
+    """A running Prometheus."""
+
+    address: str
+
+    def query(self, expression: str) -> dict[str, float]:
+        """Return the values of an expression by their label ``event``."""
+        query = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}") as answer:
+            found = json.load(answer)["data"]["result"]
+        return {one["metric"].get("event", ""): float(one["value"][1]) for one in found}
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[[str], Prometheus]]:
+    """Return what starts Debian's Prometheus, scraping an address every second."""
+    processes = []
+
+    def starting(target: str) -> Prometheus:
+        configuration = tmp_path / "prometheus.yml"
+        configuration.write_text(
+            "scrape_configs:\n- job_name: taskstream\n  scrape_interval: 1s\n"
+            f"  static_configs:\n  - targets: ['{target}']\n"
+        )
+        address = f"127.0.0.1:{free_port()}"
+        command = [
+            program("prometheus"),
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={tmp_path}/tsdb",
+            f"--web.listen-address={address}",
+        ]
+        log = (tmp_path / "prometheus.log").open("w")
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+        log.close()
+        return Prometheus(address)
+
+    yield starting
+    for process in processes:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def answers(prometheus: Prometheus, expression: str) -> bool:
+    """Tell whether Prometheus runs and has values for an expression."""
+    try:
+        return bool(prometheus.query(expression))
+    except OSError:
+        return False
+
+
+def test_prometheus_has_the_same_numbers_as_the_terminal(few, folder, start, places, prometheus):
+    port = free_port()
+    agent = start(
+        *("--apps", "--cgroups", "--load-mode", "return", "--update-every", "1", "--host", "web-3"),
+        text=f"[prometheus]\nlisten = {port}\n",
+    )
+    scraper = prometheus(f"127.0.0.1:{port}")
+    for place in places.values():
+        work(folder, place)
+    wait_for(is_over(agent, "app", "mine", 2))
+    group = 'taskstream_app_events_total{host="web-3",app_group="mine"}'
+    wait_for(lambda: answers(scraper, f"{group} == {2 * CHILDREN + 2}"))
+    # A scrape may have come before the last release.
+    releases = agent.counts("app", "mine")["free"]
+    wait_for(lambda: scraper.query(group)["free"] == releases)
+    found = scraper.query(group)
+    assert {name: value for name, value in found.items() if value} == agent.counts("app", "mine")
+    assert found["fork_process"] == 2 * CHILDREN
+    for series, dimension, name in (
+        ('taskstream_service_events_total{service_name="tsq-one"}', "service", "tsq-one"),
+        (
+            f'taskstream_cgroup_events_total{{cgroup_name="{CONTAINER[:12]}"}}',
+            "cgroup",
+            CONTAINER[:12],
+        ),
+    ):
+        found = {event: value for event, value in scraper.query(series).items() if value}
+        assert found == agent.counts(dimension, name)
+        assert is_expected(Counter(found), few)
+    assert agent.stop() == 0, agent.err.read_text()
+
+
+def test_promtool_finds_no_fault_in_the_metrics(start):
+    port = free_port()
+    options = ("--apps", "--cgroups", "--load-mode", "return", "--update-every", "1")
+    agent = start(
+        *options, text=f"[prometheus]\nlisten = {port}\n[charts]\ncommands = yes\nusers = yes\n"
+    )
+    wait_for(lambda: len(agent.intervals) >= 2)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        metrics = answer.read()
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=metrics, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")

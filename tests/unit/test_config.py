@@ -42,6 +42,9 @@ WHOLE = """\
     names = 50
     topic = rates
 
+[prometheus]
+    listen = 9466
+
 [stream]
     host = web-3
     topic = tasks
@@ -106,6 +109,7 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         chart_users=True,
         chart_names=50,
         rates_topic="rates",
+        metrics_listen="127.0.0.1:9466",
         host="web-3",
         topic="tasks",
         message="batch",
@@ -224,6 +228,20 @@ def test_a_size_may_have_a_unit(file, text, size):
     assert parsed(file, f"[ring]\nsize = {text}\n")["ring_bytes"] == size
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("off", "off"),
+        ("9466", "127.0.0.1:9466"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::1]:9466", "[::1]:9466"),
+        ("metrics.example:1", "metrics.example:1"),
+    ],
+)
+def test_a_port_alone_is_one_of_this_host(file, text, address):
+    assert parsed(file, f"[prometheus]\nlisten = {text}\n")["metrics_listen"] == address
+
+
 def test_a_value_may_hold_an_equals_sign(file):
     found = parsed(file, "[kafka]\nsasl.oauthbearer.config = a=b c=d\n")
     assert found["kafka"] == {"sasl.oauthbearer.config": "a=b c=d"}
@@ -260,6 +278,10 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("global", "lifetime = forever", "1 to 31536000 seconds"),
         ("charts", "semantics = both", "documented or netdata"),
         ("charts", "names = 0", "1 to 10000"),
+        ("prometheus", "listen = 65536", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen = a:b", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen = ::1:80", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen =", "HOST:PORT, PORT of this host alone, or off"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
         ("stream", "message = json", "event or batch"),
@@ -293,7 +315,7 @@ def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
         "FILE, line 2: unknown section [rings]: there are "
-        "[global], [charts], [stream], [ring], [kafka]"
+        "[global], [charts], [prometheus], [stream], [ring], [kafka]"
     )
 
 

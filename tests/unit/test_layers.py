@@ -52,6 +52,7 @@ OUTSIDE = {
     "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
     "ctypes": ["source.libbpf", "source.ring"],
     "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
+    "prometheus_client": ["sink.prometheus"],
     "rich": ["cli", "sink.screen"],
     "taskstream.source.libbpf": ["doctor", "source.live"],
 }
