@@ -17,6 +17,10 @@ PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
 	bpftool clang-format kcat stress-ng qemu-system-x86 busybox-static lz4 zstd
 
+# What tests talk to: unpacked, not installed, so that none of it is started as a service.
+UNPACKED := prometheus \
+	netdata-core libcap2 libjson-c5 libmnl0 libnetfilter-acct1 libuuid1 libuv1
+
 # asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.
 TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
 
@@ -28,7 +32,7 @@ setup: packages $(OBJECTS) .venv/installed ## install what is missing; leaves .v
 run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 	@exec .venv/bin/taskstream run $(ARGS)
 
-test: setup ## run the whole suite, kernel tests included; pytest's options in ARGS
+test: setup build/debian/unpacked ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-all: PACKAGES += qemu-system-arm lld
@@ -53,6 +57,14 @@ bench: setup ## measure the cost table of the README
 clean: ## delete what was built and cached; the environment in .venv stays
 	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find taskstream tests -name __pycache__ -prune -exec rm -r {} +
+
+build/debian/unpacked: Makefile | packages
+	@rm -rf $(@D)
+	mkdir -p $(@D)/archives
+	cd $(@D)/archives
+	apt-get download -q $(UNPACKED) || (apt-get update && apt-get download -q $(UNPACKED))
+	for archive in *.deb; do dpkg -x "$$archive" ..; done
+	touch ../unpacked
 
 packages:
 	@installed=$$(dpkg-query -W -f ' $${Package}:$${db:Status-Status} ' $(PACKAGES) 2>/dev/null || true)

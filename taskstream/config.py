@@ -1,7 +1,7 @@
 """What a user may set: one INI file in Netdata's syntax, and the command line over it.
 
 Joint. Every value is checked where it stands: an error names the file, the line, what was
-found and what is allowed.
+found and what is allowed. Where the file is: ``taskstream.place``.
 """
 
 import os
@@ -11,14 +11,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taskstream import place
 from taskstream.errors import ConfigError
+from taskstream.grouping.apps import AppGroups, parse
+from taskstream.hook import CAPABILITIES
 
-__all__ = ["EMBEDDED", "Config", "load", "redacted", "secret"]
+__all__ = [
+    "EMBEDDED",
+    "NONE",
+    "OFF",
+    "OPTIONS",
+    "Config",
+    "Option",
+    "Setting",
+    "load",
+    "read",
+    "read_app_groups",
+    "redacted",
+    "secret",
+]
 
 EMBEDDED = "embedded"
 """The value of ``bootstrap`` that stands for the broker inside the agent."""
 
-DEFAULT_FILE = Path("/etc/taskstream/process.conf")
+OFF = "off"
+"""The value of a topic or an address that stands for none."""
+
+NONE = "none"
+"""The value of a list that stands for an empty one."""
+
+LOOPBACK = "127.0.0.1"
+
 _SECRET = re.compile(
     r"pass(word|phrase)|secret|\.key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE
 )
@@ -28,7 +51,7 @@ _SIZE = re.compile(r"^([0-9]+) *([KMG]i?B?)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Option:
+class Option:
     """One option: where it goes in `Config`, how its text is read, what is allowed."""
 
     name: str
@@ -57,10 +80,33 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
+_YES = ("yes", "true", "on")
+_NO = ("no", "false", "off")
+
+
+def _yes_or_no(text: str) -> bool:
+    word = text.lower()
+    if word not in _YES + _NO:
+        raise ValueError(text)
+    return word in _YES
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError(text)
     return text
+
+
+_ADDRESS = re.compile(r"^(?:(?P<host>[^\s:\[\]]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})$")
+
+
+def _listen(text: str) -> str:
+    found = _ADDRESS.match(text)
+    if text == OFF:
+        return text
+    if not found or int(found["port"]) > 65_535:
+        raise ValueError(text)
+    return text if found["host"] else f"{LOOPBACK}:{text}"
 
 
 def _ring_size(text: str) -> int:
@@ -73,26 +119,64 @@ def _ring_size(text: str) -> int:
     return size
 
 
+def _capabilities(text: str) -> tuple[str, ...]:
+    if text == NONE:
+        return ()
+    names = tuple(part.strip() for part in text.split(","))
+    if not set(names) <= set(CAPABILITIES):
+        raise ValueError(text)
+    return names
+
+
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
-OPTIONS: dict[str, dict[str, _Option]] = {
+OPTIONS: dict[str, dict[str, Option]] = {
     "global": {
-        "update every": _Option("update_every_s", _whole(1, 3600), "1 to 3600 seconds"),
-        "ebpf load mode": _Option("load_mode", _one_of("entry", "return"), "entry or return"),
+        "update every": Option("update_every_s", _whole(1, 3600), "1 to 3600 seconds"),
+        "ebpf load mode": Option("load_mode", _one_of("entry", "return"), "entry or return"),
+        "apps": Option("apps", _yes_or_no, "yes or no"),
+        "cgroups": Option("cgroups", _yes_or_no, "yes or no"),
+        "pid table size": Option("pid_table_size", _whole(1, 1 << 22), "1 to 4194304 processes"),
+        "ebpf type format": Option(
+            "type_format", _one_of("auto", "co-re", "legacy"), "auto, co-re or legacy"
+        ),
+        "ebpf co-re tracing": Option(
+            "tracing",
+            _one_of("trampoline", "probe", "tracepoint"),
+            "trampoline, probe or tracepoint",
+        ),
+        "maps per core": Option("maps_per_core", _yes_or_no, "yes or no"),
+        "lifetime": Option("lifetime_s", _whole(1, 31_536_000), "1 to 31536000 seconds"),
+    },
+    "charts": {
+        "semantics": Option(
+            "chart_semantics", _one_of("documented", "netdata"), "documented or netdata"
+        ),
+        "commands": Option("chart_commands", _yes_or_no, "yes or no"),
+        "users": Option("chart_users", _yes_or_no, "yes or no"),
+        "names": Option("chart_names", _whole(1, 10_000), "1 to 10000"),
+        "topic": Option("rates_topic", _text, "the name of a topic, or off"),
+    },
+    "prometheus": {
+        "listen": Option("metrics_listen", _listen, "HOST:PORT, PORT of this host alone, or off"),
     },
     "stream": {
-        "host": _Option("host", _text, "a name"),
-        "topic": _Option("topic", _text, "the name of a topic"),
-        "message": _Option("message", _one_of("event", "batch"), "event or batch"),
-        "shards": _Option("shard_count", _whole(1, 1024), "1 to 1024"),
-        "flush ms": _Option("flush_ms", _whole(1, 1000), "1 to 1000 milliseconds"),
-        "queue wait ms": _Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
-        "drain timeout": _Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
+        "host": Option("host", _text, "a name"),
+        "topic": Option("topic", _text, "the name of a topic"),
+        "message": Option("message", _one_of("event", "batch"), "event or batch"),
+        "shards": Option("shard_count", _whole(1, 1024), "1 to 1024"),
+        "flush ms": Option("flush_ms", _whole(1, 1000), "1 to 1000 milliseconds"),
+        "queue wait ms": Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
+        "drain timeout": Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
+    },
+    "probes": {
+        "buffer": Option("buffer", _one_of("auto", "ring", "perf"), "auto, ring or perf"),
+        "without": Option("without", _capabilities, f"{NONE}, or of {', '.join(CAPABILITIES)}"),
     },
     "ring": {
-        "size": _Option("ring_bytes", _ring_size, _RING),
-        "arguments size": _Option("args_ring_bytes", _ring_size, _RING),
-        "arguments kept": _Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
+        "size": Option("ring_bytes", _ring_size, _RING),
+        "arguments size": Option("args_ring_bytes", _ring_size, _RING),
+        "arguments kept": Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
     },
 }
 """Every option of the file but those of ``[kafka]``, which go to librdkafka as they are."""
@@ -105,6 +189,21 @@ class Config:
     bootstrap: str = EMBEDDED
     update_every_s: int = 5
     load_mode: str = "entry"
+    apps: bool = False
+    cgroups: bool = False
+    pid_table_size: int = 32_768
+    type_format: str = "auto"
+    tracing: str = "trampoline"
+    maps_per_core: bool = True
+    buffer: str = "auto"
+    without: tuple[str, ...] = ()
+    lifetime_s: int = 300
+    chart_semantics: str = "documented"
+    chart_commands: bool = False
+    chart_users: bool = False
+    chart_names: int = 1000
+    rates_topic: str = "taskstream.rates"
+    metrics_listen: str = OFF
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"
@@ -122,31 +221,79 @@ class Config:
         return self.host or os.uname().nodename
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one line of a file sets.
+
+    Attributes:
+        section: Its section.
+        option: Its name in the file.
+        name: Member of `Config` that it sets; of those in ``kafka``, ``kafka`` or ``bootstrap``.
+        value: What it sets it to.
+        text: The value as it stands in the file, with references unresolved.
+        file: The file.
+        line: Number of the line, from 1.
+    """
+
+    section: str
+    option: str
+    name: str
+    value: Any
+    text: str
+    file: Path
+    line: int
+
+
 def load(path: Path | None) -> dict[str, Any]:
-    """Read a configuration file.
+    """Read a configuration file as members of `Config`; a later line goes over an earlier one.
 
     Args:
-        path: The file; None for the default one, which may be missing.
-
-    Returns:
-        Members of `Config` that the file sets.
+        path: The file; None for the one in force.
 
     Raises:
         ConfigError: the file cannot be read, or holds what it may not.
     """
-    if path is None and not DEFAULT_FILE.exists():
-        return {}
-    path = path or DEFAULT_FILE
+    found: dict[str, Any] = {"kafka": {}}
+    for setting in read(path or place.find(place.PROCESS)):
+        if setting.name == "kafka":
+            found["kafka"][setting.option] = setting.value
+        else:
+            found[setting.name] = setting.value
+    return found
+
+
+def read(path: Path) -> list[Setting]:
+    """Read a configuration file line by line.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what it may not.
+    """
+    return _parse(_lines(path), path)
+
+
+def read_app_groups(path: Path | None) -> AppGroups:
+    """Read ``apps_groups.conf``.
+
+    Args:
+        path: The file; None for the one in force.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line of it is wrong.
+    """
+    path = path or place.find(place.APP_GROUPS)
+    return AppGroups(parse(_lines(path), str(path)))
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text().splitlines()
+        return path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"configuration {path} cannot be read: {reason}") from None
-    return _parse(lines, path)
 
 
-def _parse(lines: list[str], path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"kafka": {}}
+def _parse(lines: list[str], path: Path) -> list[Setting]:
+    found: list[Setting] = []
     section = None
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -166,24 +313,27 @@ def _parse(lines: list[str], path: Path) -> dict[str, Any]:
             raise ConfigError(f"{where}: found `{text}`, expected `option = value`")
         if section is None:
             raise ConfigError(f"{where}: `{name}` stands before any section: put [global] above it")
-        if section == "kafka":
-            found["kafka"][name] = secret(value, where)
-        else:
-            option = OPTIONS[section].get(name)
-            if option is None:
-                allowed = ", ".join(f"`{known}`" for known in OPTIONS[section])
-                raise ConfigError(
-                    f"{where}: unknown option `{name}` in [{section}]: there are {allowed}"
-                )
-            try:
-                found[option.name] = option.read(value)
-            except ValueError:
-                raise ConfigError(
-                    f"{where}: `{name} = {value}` cannot be: allowed is {option.allowed}"
-                ) from None
-    if "bootstrap.servers" in found["kafka"]:
-        found["bootstrap"] = found["kafka"].pop("bootstrap.servers")
+        member, read = _option(section, name, where)
+        try:
+            found.append(Setting(section, name, member, read(value), value, path, number))
+        except ValueError:
+            allowed = OPTIONS[section][name].allowed
+            raise ConfigError(
+                f"{where}: `{name} = {value}` cannot be: allowed is {allowed}"
+            ) from None
     return found
+
+
+def _option(section: str, name: str, where: str) -> tuple[str, Callable[[str], Any]]:
+    """Return the member of `Config` that an option sets, and what reads its text."""
+    if section == "kafka":
+        member = "bootstrap" if name == "bootstrap.servers" else "kafka"
+        return member, lambda text: secret(text, where)
+    option = OPTIONS[section].get(name)
+    if option is None:
+        allowed = ", ".join(f"`{known}`" for known in OPTIONS[section])
+        raise ConfigError(f"{where}: unknown option `{name}` in [{section}]: there are {allowed}")
+    return option.name, option.read
 
 
 def secret(value: str, where: str) -> str:

@@ -12,6 +12,7 @@ from taskstream.errors import KernelError
 
 __all__ = [
     "BUFFERS",
+    "CAPABILITIES",
     "LOAD_MODES",
     "RELEASE_LATE",
     "TRACINGS",
@@ -28,6 +29,17 @@ TYPE_FORMATS = ("auto", "co-re", "legacy")
 TRACINGS = ("trampoline", "probe", "tracepoint")
 LOAD_MODES = ("entry", "return")
 BUFFERS = ("auto", "ring", "perf")
+CAPABILITIES = (
+    "BTF",
+    "BCC",
+    "ring buffer",
+    "fetch-and-add",
+    "boot clock",
+    "fentry",
+    "kprobes",
+    "tracefs",
+)
+"""What a kernel may lack, or be taken to lack."""
 
 Via = Literal[
     "tp_btf", "raw_tracepoint", "tracepoint", "fentry", "fexit", "kprobe", "kretprobe", "iterator"
@@ -125,7 +137,7 @@ class Kernel(Protocol):
         """Say why something cannot be had; empty if it can.
 
         Args:
-            capability: ``BTF``, ``BCC``, ``ring buffer``, ``fentry``, ``kprobes``, ``tracefs``.
+            capability: One of `CAPABILITIES`.
         """
 
     def find_function(self, names: Sequence[str], via: Via) -> str | None:

@@ -8,9 +8,75 @@ from dataclasses import dataclass, field
 
 from taskstream.record import COUNTS
 
-__all__ = ["Interval"]
+__all__ = ["COLUMNS", "Agent", "Interval", "Series", "Zombies"]
+
+COLUMNS = (*(count.name for count in COUNTS), "fork_by_init")
+"""What is counted of each group: `COUNTS`, and the forks that task 1 made."""
 
 _AT = {count.name: i for i, count in enumerate(COUNTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Events of one group, by `COLUMNS`.
+
+    Attributes:
+        window: Those of the interval.
+        total: Those since the group was first seen in this run; never less than before.
+    """
+
+    window: tuple[int, ...]
+    total: tuple[int, ...]
+
+    def count(self, name: str) -> int:
+        """Return one count of the interval."""
+        return self.window[_COLUMN[name]]
+
+    def sum(self, name: str) -> int:
+        """Return one count since the start."""
+        return self.total[_COLUMN[name]]
+
+
+_COLUMN = {name: i for i, name in enumerate(COLUMNS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Zombies:
+    """Processes that have exited and are not released yet, at the end of an interval.
+
+    Attributes:
+        level: How many there are.
+        oldest_ns: For how long the oldest has been one; 0 without any.
+    """
+
+    level: int
+    oldest_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """What the agent itself costs and holds, at the end of an interval.
+
+    Attributes:
+        cpu_ns: CPU time of all of its threads since it started.
+        resident_bytes: Its memory.
+        queued: Messages that are not acknowledged yet.
+        dropped: Events that it gave up for want of room, since it started.
+        forgotten: Processes that it forgot before they were released, since it started.
+        before: The same at the end of the interval before; None for the first.
+    """
+
+    cpu_ns: int
+    resident_bytes: int
+    queued: int
+    dropped: int
+    forgotten: int
+    before: "Agent | None" = None
+
+    def since(self, name: str) -> int:
+        """Return by how much a member rose during the interval; in the first, since the start."""
+        now: int = getattr(self, name)
+        return now - (getattr(self.before, name) if self.before else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +91,11 @@ class Interval:
         received: Events of the window that came through the ring, by `COUNTS`.
         missed: Program runs that the kernel skipped meanwhile, by program; not in ``counts``.
         failures_watched: Whether failed calls were counted at all (load mode ``return``).
+        groups: Series by dimension (``app``, ``cgroup``, ``service``, ``errno`` ...) and name,
+            from the events that came through the ring; a dimension that nobody asked for is
+            absent, a group that was quiet is there with zeros.
+        zombies: None where nobody asked.
+        agent: None where nobody asked.
     """
 
     start_ns: int
@@ -34,6 +105,9 @@ class Interval:
     received: tuple[int, ...]
     missed: Mapping[str, int] = field(default_factory=dict)
     failures_watched: bool = True
+    groups: Mapping[str, Mapping[str, Series]] = field(default_factory=dict)
+    zombies: Zombies | None = None
+    agent: Agent | None = None
 
     @property
     def seconds(self) -> float:

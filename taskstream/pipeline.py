@@ -6,7 +6,7 @@ kernel's, so they are right even when the ring overflowed.
 """
 
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from taskstream import clock
 from taskstream.batch import Batch, Origin
-from taskstream.interval import Interval
+from taskstream.interval import Interval, Series, Zombies
 from taskstream.pacing import Pacing
 from taskstream.rates import WindowCounts
 from taskstream.record import COUNTS
 from taskstream.report import CpuReport, Report
 from taskstream.stats import Account, RunTotals
 
-__all__ = ["Pipeline", "Rhythm", "Sink", "Source"]
+__all__ = ["Grouping", "Pipeline", "Rhythm", "Sink", "Source"]
 
 SETTLE_NS = 100_000_000
 """How long after its end a window is read: a probe may have been interrupted in between."""
@@ -96,6 +96,34 @@ class Sink(Protocol):
         """Wait until all is published, for at most ``seconds``."""
 
 
+class Grouping(Protocol):
+    """What the pipeline needs of whoever counts events by group."""
+
+    def begin(self, snapshot: Batch) -> None:
+        """Take note of the tasks that ran before the first event."""
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+
+    def close(
+        self, window: int, end_ns: int
+    ) -> tuple[Mapping[str, Mapping[str, Series]], Zombies | None]:
+        """Return what was counted in windows up to one and not returned yet."""
+
+
+class _NoGroups:
+    """Counts nothing by group."""
+
+    def begin(self, snapshot: Batch) -> None:
+        """Nobody asked."""
+
+    def add(self, batch: Batch) -> None:
+        """Nobody asked."""
+
+    def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], None]:
+        return {}, None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
     """When things happen.
@@ -122,6 +150,7 @@ class Pipeline:
         rhythm: When to do what.
         failures_watched: Whether the source sees failed calls.
         on_interval: Called with each closed interval.
+        groups: Counts the events by group; None for nobody.
         now_ns: CLOCK_BOOTTIME.
     """
 
@@ -133,6 +162,7 @@ class Pipeline:
         *,
         failures_watched: bool,
         on_interval: Callable[[Interval], None],
+        groups: Grouping | None = None,
         now_ns: Callable[[], int] = clock.boot_ns,
     ) -> None:
         self._source = source
@@ -140,6 +170,7 @@ class Pipeline:
         self._rhythm = rhythm
         self._failures_watched = failures_watched
         self._on_interval = on_interval
+        self._groups = groups or _NoGroups()
         self._now_ns = now_ns
         self._received = WindowCounts(rhythm.window_ns)
         self._begin_ns = source.attached_ns
@@ -161,6 +192,7 @@ class Pipeline:
         """
         snapshot = self._source.snapshot()
         self._running = len(snapshot)
+        self._groups.begin(snapshot)
         self._sink.write(snapshot)
         pacing = Pacing(self._rhythm.flush_ms, self._rhythm.idle_ms)
         poll = select.epoll()
@@ -183,6 +215,7 @@ class Pipeline:
         batch = self._source.read()
         if len(batch):
             self._received.add(batch.records)
+            self._groups.add(batch)
             self._sink.write(batch)
         else:
             self._sink.tick()
@@ -226,6 +259,7 @@ class Pipeline:
             if window <= windows[-1]:
                 received += self._received.take(window)
         missed = self._source.missed()
+        groups, zombies = self._groups.close(windows[-1], end_ns)
         interval = Interval(
             start_ns=min(self._begin_ns, end_ns),
             end_ns=end_ns,
@@ -234,6 +268,8 @@ class Pipeline:
             received=tuple(received.tolist()),
             missed={k: v - self._missed.get(k, 0) for k, v in missed.items() if v},
             failures_watched=self._failures_watched,
+            groups=groups,
+            zombies=zombies,
         )
         self._begin_ns, self._missed = end_ns, missed
         return interval

@@ -1,16 +1,15 @@
 """Counts of events in windows of time, and the charts drawn from them.
 
 Pure: no I/O, no clock. A window is a multiple of ``window_ns`` in CLOCK_BOOTTIME, so whoever
-has the same events makes the same windows. The formulas follow the documented meaning of
-Netdata's "eBPF Processes" charts; ``docs/charts.md`` lists them.
+has the same events makes the same windows. The formulas are in ``taskstream.chart``.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import join_records
+from taskstream.chart import CHARTS as EVERY_CHART
+from taskstream.chart import DOCUMENTED, Chart, draw
 from taskstream.interval import Interval
 from taskstream.record import CALLS, COUNTS, FLAGS, KINDS
 
@@ -23,25 +22,11 @@ _AT = {count.name: i for i, count in enumerate(COUNTS)}
 _EXEC_CALLS = (CALLS["execve"], CALLS["execveat"])
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart as the integration document has it: context, title, unit, dimensions."""
-
-    context: str
-    title: str
-    unit: str
-    dimensions: tuple[str, ...]
+CHARTS = tuple(chart for chart in EVERY_CHART if chart.scope == "system")
+"""The charts of the host as a whole."""
 
 
-CHARTS = (
-    Chart("system.process_thread", "Start process", "calls/s", ("process", "thread")),
-    Chart("system.process_status", "Process not closed", "difference", ("process", "zombie")),
-    Chart("system.exit", "Exit process", "calls/s", ("process", "task")),
-    Chart("system.task_error", "Fails to create process", "calls/s", ("task",)),
-)
-
-
-def charts(interval: Interval) -> dict[str, dict[str, float]]:
+def charts(interval: Interval, semantics: str = DOCUMENTED) -> dict[str, dict[str, float]]:
     """Compute the system charts of an interval.
 
     Returns:
@@ -49,26 +34,11 @@ def charts(interval: Interval) -> dict[str, dict[str, float]]:
         ``system.process_status``, which is the change during the interval. A chart of calls
         that were not watched is absent.
     """
-    created = interval.count("fork_process")
-    threads = interval.count("fork_thread")
-    processes_dead = interval.count("exit_process")
-    exits = processes_dead + interval.count("exit_thread")
-    frees = interval.count("free")
-
-    def rate(calls: int) -> float:
-        return calls / interval.seconds if interval.end_ns > interval.start_ns else 0.0
-
-    drawn = {
-        "system.process_thread": {"process": rate(created), "thread": rate(threads)},
-        "system.process_status": {
-            "process": float(created - processes_dead),
-            "zombie": float(exits - frees),
-        },
-        "system.exit": {"process": rate(exits), "task": rate(frees)},
+    return {
+        drawing.chart.context: dict(drawing.values)
+        for drawing in draw(interval, semantics)
+        if drawing.chart.scope == "system"
     }
-    if interval.failures_watched:
-        drawn["system.task_error"] = {"task": rate(interval.count("fail_create"))}
-    return drawn
 
 
 def count_column(records: NDArray[np.void]) -> NDArray[np.intp]:

@@ -1,11 +1,12 @@
-"""The files that the package carries: the schema and the compiled BPF object.
+"""The files that the package carries: schemas, stock configuration, the compiled BPF object.
 
-In a wheel they lie beside the modules; in a clone, in ``schemas/`` and ``build/``.
+The stock files lie beside the modules. The others do so in a wheel; in a clone they are in
+``schemas/`` and ``build/``.
 """
 
 from pathlib import Path
 
-__all__ = ["bpf_object", "bpf_source", "reject_lists", "schema"]
+__all__ = ["bpf_object", "bpf_source", "schema", "stock"]
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
@@ -15,6 +16,11 @@ def schema(name: str) -> Path:
     """Return the path of a file of ``schemas/``."""
     packaged = _PACKAGE / "schemas" / name
     return packaged if packaged.exists() else _CLONE / "schemas" / name
+
+
+def stock(name: str) -> Path:
+    """Return the path of a stock configuration file; there is none of an unknown name."""
+    return _PACKAGE / "stock" / name
 
 
 def bpf_object(*, claims: bool = False) -> Path:
@@ -32,9 +38,3 @@ def bpf_source(name: str) -> Path:
     """Return the path of a file of ``bpf/``, which BCC compiles at the start of the agent."""
     packaged = _PACKAGE / "bpf" / name
     return packaged if packaged.exists() else _CLONE / "bpf" / name
-
-
-def reject_lists() -> list[Path]:
-    """Return the lists of kernels that are known to fail: the user's, then our own."""
-    name = "ebpf_kernel_reject_list.txt"
-    return [Path("/etc/taskstream") / name, _PACKAGE / "stock" / name]

@@ -19,8 +19,10 @@ INTERRUPTED = 130
 LOSSES = 3
 
 _VERBS = {
+    "config": "Check the configuration, or show what is in force.",
     "consume": "Print the events of a topic, and what is missing in it.",
     "doctor": "Say whether the agent can run here, and what to do if not.",
+    "edit-config": "Edit your own copy of a configuration file.",
     "run": "Record this host's task events: publish them and show the rates.",
     "schema": "Print the fields of an event.",
 }
@@ -35,8 +37,9 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        module = __import__(f"taskstream.cli.{cmd_name}", fromlist=[cmd_name])
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = __import__(f"taskstream.cli.{name}", fromlist=[name])
+        command: click.Command = getattr(module, name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

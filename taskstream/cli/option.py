@@ -8,7 +8,7 @@ import click
 from taskstream.config import secret
 from taskstream.errors import ConfigError
 
-__all__ = ["kafka_option", "kafka_settings"]
+__all__ = ["kafka_option", "kafka_settings", "kafka_texts"]
 
 kafka_option: Callable[..., Any] = click.option(
     "--kafka",
@@ -26,11 +26,20 @@ def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:
     Raises:
         ConfigError: one has no ``=``, or names a secret that is not there.
     """
-    settings = {}
-    for text in given:
-        name, equals, value = text.partition("=")
+    return {name: secret(text, f"--kafka {name}") for name, text in kafka_texts(given).items()}
+
+
+def kafka_texts(given: tuple[str, ...]) -> dict[str, str]:
+    """Split ``--kafka key=value`` options, and leave references to secrets as they are.
+
+    Raises:
+        ConfigError: one has no ``=``.
+    """
+    texts = {}
+    for option in given:
+        name, equals, text = option.partition("=")
         if not equals or not name:
             # Not shown: it may be a secret.
             raise ConfigError("--kafka: expected KEY=VALUE, as in linger.ms=50")
-        settings[name.strip()] = secret(value.strip(), f"--kafka {name.strip()}")
-    return settings
+        texts[name.strip()] = text.strip()
+    return texts

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +15,18 @@ from taskstream import clock
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.config import EMBEDDED, Config, load
+from taskstream.config import EMBEDDED, OFF, Config, load
+from taskstream.groups import Groups
+from taskstream.interval import Interval
+from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
+
+if TYPE_CHECKING:
+    from taskstream.sink.prometheus import Metrics
 
 __all__ = ["run"]
 
@@ -37,6 +44,20 @@ __all__ = ["run"]
     type=click.Choice(["entry", "return"]),
     help="`return` also watches for failed calls (and slows every system call a little).  "
     "[default: entry]",
+)
+@click.option(
+    "--type-format",
+    type=click.Choice(["auto", "co-re", "legacy"]),
+    help="Which probes: compiled once (co-re), or at the start (legacy).  [default: auto]",
+)
+@click.option(
+    "--tracing",
+    type=click.Choice(["trampoline", "probe", "tracepoint"]),
+    help="How co-re probes attach.  [default: trampoline]",
+)
+@click.option("--apps/--no-apps", default=None, help="Charts per app group.  [default: no]")
+@click.option(
+    "--cgroups/--no-cgroups", default=None, help="Charts per cgroup and service.  [default: no]"
 )
 @click.option(
     "--update-every",
@@ -60,7 +81,7 @@ __all__ = ["run"]
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+    help="Configuration file.  [default: the one that `taskstream config` names]",
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")
@@ -112,6 +133,16 @@ def _stop_signals() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _reload_signal(groups: Groups) -> Iterator[None]:
+    """Take SIGHUP as the wish to read apps_groups.conf again."""
+    before = signal.signal(signal.SIGHUP, lambda _signal, _frame: groups.reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def _kafka_options(config: Config) -> KafkaOptions:
     return KafkaOptions(
         bootstrap=config.bootstrap,
@@ -125,7 +156,13 @@ def _kafka_options(config: Config) -> KafkaOptions:
 
 def _live_options(config: Config) -> LiveOptions:
     return LiveOptions(
+        type_format=config.type_format,
+        tracing=config.tracing,
         load_mode=config.load_mode,
+        buffer=config.buffer,
+        without=config.without,
+        pid_table_size=config.pid_table_size,
+        maps_per_core=config.maps_per_core,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,
         args_ring_bytes=config.args_ring_bytes,
@@ -134,12 +171,13 @@ def _live_options(config: Config) -> LiveOptions:
 
 
 def _screen(config: Config, as_json: bool) -> Screen:
+    semantics = config.chart_semantics
     if as_json:
-        return JsonLines()
+        return JsonLines(semantics=semantics)
     if sys.stdout.isatty():
         head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
-        return LiveTable(head, clock.boot_ns)
-    return PlainLines()
+        return LiveTable(head, clock.boot_ns, semantics=semantics)
+    return PlainLines(semantics=semantics)
 
 
 class _Trouble:
@@ -160,12 +198,61 @@ class _Trouble:
             _say("the broker answers again")
 
 
+@contextmanager
+def _metrics(config: Config) -> Iterator["Metrics | None"]:
+    """Serve metrics, if that is wanted."""
+    if config.metrics_listen == OFF:
+        yield None
+        return
+    from taskstream.sink.prometheus import Metrics, MetricsServer  # takes its time
+
+    address, _, port = config.metrics_listen.rpartition(":")
+    metrics = Metrics(config.host_name())
+    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+        _say(f"metrics at http://{address}:{server.port}/metrics")
+        yield metrics
+
+
+class _Intervals:
+    """Hands each interval, with what the agent costs, to all who show or publish it."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: LiveSource,
+        sink: KafkaSink,
+        groups: Groups,
+        screen: Screen,
+        metrics: "Metrics | None",
+    ) -> None:
+        self._meter = Meter()
+        self._sink = sink
+        self._groups = groups
+        self._outlets = [screen.interval]
+        if config.rates_topic != OFF:
+            rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
+            self._outlets.append(rates.interval)
+        if metrics is not None:
+            self._outlets.append(metrics.interval)
+
+    def __call__(self, interval: Interval) -> None:
+        agent = self._meter.read(
+            queued=self._sink.in_queue(),
+            dropped=self._sink.account.dropped,
+            forgotten=self._groups.forgotten,
+        )
+        for outlet in self._outlets:
+            outlet(replace(interval, agent=agent))
+
+
 def _say(text: str) -> None:
     click.echo(f"taskstream run: {text}", err=True)
 
 
 def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> int:
     with ExitStack() as stack:
+        groups = Groups(config, _say)
+        stack.enter_context(_reload_signal(groups))
         if config.bootstrap == EMBEDDED:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
@@ -175,6 +262,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             _say(note)
         _say(f"publishing to {config.bootstrap}, topic {config.topic}")
         _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+        metrics = stack.enter_context(_metrics(config))
         screen = _screen(config, as_json)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
@@ -187,7 +275,8 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
                 drain_timeout_s=config.drain_timeout_s,
             ),
             failures_watched=config.load_mode == "return",
-            on_interval=screen.interval,
+            on_interval=_Intervals(config, source, sink, groups, screen, metrics),
+            groups=groups,
         )
         trouble = _Trouble()
 

@@ -94,6 +94,7 @@ class KafkaSink:
     Attributes:
         account: Fates of the events that it was given.
         errors: Events by the reason for which they were not delivered.
+        others: Delivered messages that are no events, by what they are.
         trouble: What is wrong with the broker at present; empty while all is well.
 
     Raises:
@@ -111,7 +112,7 @@ class KafkaSink:
         self.account = Account()
         self.errors: Counter[str] = Counter()
         self.trouble = ""
-        self.reports_delivered = 0
+        self.others: Counter[str] = Counter()
         self._now_ns = now_ns
         self._encoders: dict[Origin, EventEncoder] = {}
         self._waiting: deque[_Waiting] = deque()
@@ -163,18 +164,23 @@ class KafkaSink:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""
         stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
         key = report.origin.host.encode()
+        self.send("report", self.options.topic, pack(report.to_map()), key, stamp_ms)
+
+    def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
+        """Publish a message that is no event; on a full queue it is lost, and counted so.
+
+        Args:
+            what: Name of such messages, for `errors` and `others`.
+            topic: Where to.
+            value: MessagePack.
+            key: Partitioning key.
+            stamp_ms: Its time, Unix milliseconds.
+        """
+        on_delivery = partial(self._on_other_delivery, what)
         try:
-            self._producer.produce(
-                self.options.topic,
-                pack(report.to_map()),
-                key,
-                -1,
-                self._on_report_delivery,
-                None,
-                stamp_ms,
-            )
+            self._producer.produce(topic, value, key, -1, on_delivery, None, stamp_ms)
         except BufferError:
-            self.errors["report dropped: queue full"] += 1
+            self.errors[f"{what} dropped: queue full"] += 1
         except KafkaException as error:
             self._on_error(error.args[0])
 
@@ -269,11 +275,11 @@ class KafkaSink:
             self.account.rejected += events
             self.errors[error.str()] += events
 
-    def _on_report_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _on_other_delivery(self, what: str, error: KafkaError | None, _message: Message) -> None:
         if error is None:
-            self.reports_delivered += 1
+            self.others[what] += 1
         else:
-            self.errors[f"report: {error.str()}"] += 1
+            self.errors[f"{what}: {error.str()}"] += 1
 
     def _on_error(self, error: KafkaError) -> None:
         _LOG.warning("%s", error.str())

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
-from taskstream.interval import Interval
+from taskstream.chart import DOCUMENTED, SCOPES, draw
+from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.rates import CHARTS, charts
 from taskstream.record import COUNTS
 from taskstream.stats import RunTotals
@@ -30,31 +31,53 @@ class Screen(Protocol):
         """Leave the screen in order."""
 
 
-def interval_to_json(interval: Interval) -> dict[str, Any]:
-    """Return an interval as JSON can take it."""
+def interval_to_json(interval: Interval, semantics: str = DOCUMENTED) -> dict[str, Any]:
+    """Return an interval as JSON can take it.
+
+    Charts of groups are one map per group, except where each group is a dimension. Of the
+    groups' counts those that are zero are left out.
+    """
     names = [count.name for count in COUNTS]
+    charts: dict[str, Any] = {}
+    for drawing in draw(interval, semantics):
+        chart = drawing.chart
+        if SCOPES[chart.scope].label:
+            charts.setdefault(chart.context, {})[drawing.group] = dict(drawing.values)
+        else:
+            charts[chart.context] = dict(drawing.values)
+    zombies = interval.zombies
     return {
         "time": datetime.fromtimestamp(interval.wall_ns / 1e9, UTC).isoformat(),
         "start_ns": interval.start_ns,
         "end_ns": interval.end_ns,
         "seconds": round(interval.seconds, 3),
-        "charts": charts(interval),
+        "charts": charts,
         "counts": dict(zip(names, interval.counts, strict=True)),
+        "groups": {
+            dimension: {name: _nonzero(series) for name, series in groups.items()}
+            for dimension, groups in interval.groups.items()
+        },
+        "zombies": zombies and {"level": zombies.level, "oldest_s": zombies.oldest_ns / 1e9},
         "lost": interval.lost(),
         "missed": dict(interval.missed),
         "exact": interval.exact,
     }
 
 
+def _nonzero(series: Series) -> dict[str, int]:
+    return {name: n for name, n in zip(COLUMNS, series.window, strict=True) if n}
+
+
 class JsonLines:
     """One JSON object per interval."""
 
-    def __init__(self, out: TextIO = sys.stdout) -> None:
+    def __init__(self, out: TextIO = sys.stdout, semantics: str = DOCUMENTED) -> None:
         self._out = out
+        self._semantics = semantics
 
     def interval(self, interval: Interval) -> None:
         """Write a line."""
-        self._out.write(json.dumps(interval_to_json(interval)) + "\n")
+        self._out.write(json.dumps(interval_to_json(interval, self._semantics)) + "\n")
         self._out.flush()
 
     def progress(self, totals: Callable[[], RunTotals], in_queue: int) -> None:
@@ -67,18 +90,19 @@ class JsonLines:
 class PlainLines:
     """One aligned line per interval, a head line at the top: for logs and pipes."""
 
-    def __init__(self, out: TextIO = sys.stdout) -> None:
+    def __init__(self, out: TextIO = sys.stdout, semantics: str = DOCUMENTED) -> None:
         self._out = out
+        self._semantics = semantics
         self._headed = False
 
     def interval(self, interval: Interval) -> None:
         """Write a line."""
-        drawn = charts(interval)
-        head = ["time", *(f"{c.context.split('.')[1]}.{d}" for c in CHARTS for d in c.dimensions)]
+        drawn = charts(interval, self._semantics)
+        head = ["time", *(f"{c.context.split('.')[1]}.{d}" for c in CHARTS for d in c.names)]
         cells = [datetime.fromtimestamp(interval.wall_ns / 1e9).astimezone().strftime("%H:%M:%S")]
         for chart in CHARTS:
             values = drawn.get(chart.context, {})
-            cells += [_number(values[d]) if d in values else "-" for d in chart.dimensions]
+            cells += [_number(values[d]) if d in values else "-" for d in chart.names]
         head.append("lost")
         cells.append(str(interval.lost()))
         widths = [max(len(name), 8) for name in head]
@@ -110,13 +134,22 @@ class LiveTable:
     Args:
         head: A line above the table: where the events go.
         every_ns: How often the totals below the table are refreshed.
+        semantics: Whose formulas to draw by, ``documented`` or ``netdata``.
     """
 
-    def __init__(self, head: str, now_ns: Callable[[], int], *, every_ns: int = 10**9) -> None:
+    def __init__(
+        self,
+        head: str,
+        now_ns: Callable[[], int],
+        *,
+        every_ns: int = 10**9,
+        semantics: str = DOCUMENTED,
+    ) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._head = head
+        self._semantics = semantics
         self._now_ns = now_ns
         self._every_ns = every_ns
         self._next_ns = 0
@@ -146,10 +179,10 @@ class LiveTable:
         table.add_column("unit")
         table.add_column("dimension")
         table.add_column("value", justify="right", min_width=12)
-        drawn = charts(self._last) if self._last else {}
+        drawn = charts(self._last, self._semantics) if self._last else {}
         for chart in CHARTS:
             values = drawn.get(chart.context, {})
-            for row, dimension in enumerate(chart.dimensions):
+            for row, dimension in enumerate(chart.names):
                 known = dimension in values
                 table.add_row(
                     chart.context if row == 0 else "",

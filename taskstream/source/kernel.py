@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from taskstream import resource
+from taskstream import place
 from taskstream.errors import KernelError
 from taskstream.hook import Hook, Via
 from taskstream.source import btf, libbpf, tracefs
@@ -19,7 +19,7 @@ from taskstream.source.kernel_config import is_set, read_config
 from taskstream.source.legacy import headers_path
 from taskstream.source.perf_event import open_kprobe
 
-__all__ = ["CAPABILITIES", "RunningKernel", "check_not_rejected"]
+__all__ = ["RunningKernel", "check_not_rejected"]
 
 _PROBED = "release_task"  # since 2.6, and what we are about to watch
 
@@ -38,7 +38,7 @@ class RunningKernel:
     """Answers with reasons; each is found out once.
 
     Args:
-        without: What to pretend the kernel lacks: names of `CAPABILITIES`, or of functions.
+        without: What to pretend the kernel lacks: names of `hook.CAPABILITIES`, or of functions.
         mounting: Whether tracefs may be mounted where it is needed.
 
     Attributes:
@@ -59,7 +59,7 @@ class RunningKernel:
             if capability in self._without:
                 self._answers[capability] = "left out by the option `without`"
             else:
-                self._answers[capability] = CAPABILITIES[capability](self)
+                self._answers[capability] = _TRIALS[capability](self)
         return self._answers[capability]
 
     def find_function(self, names: Sequence[str], via: Via) -> str | None:
@@ -167,7 +167,7 @@ class RunningKernel:
         return "" if tracefs.find() else f"{tracefs.MOUNT_POINT} cannot be read"
 
 
-CAPABILITIES: dict[str, Callable[[RunningKernel], str]] = {
+_TRIALS: dict[str, Callable[[RunningKernel], str]] = {
     "BTF": RunningKernel._no_btf,
     "BCC": RunningKernel._no_bcc,
     "ring buffer": RunningKernel._no_ring_buffer,
@@ -177,7 +177,6 @@ CAPABILITIES: dict[str, Callable[[RunningKernel], str]] = {
     "kprobes": RunningKernel._no_kprobes,
     "tracefs": RunningKernel._no_tracefs,
 }
-"""What can be asked for, and how it is found out."""
 
 
 def _reason(attempt: Callable[[], object]) -> str:
@@ -188,30 +187,24 @@ def _reason(attempt: Callable[[], object]) -> str:
     return ""
 
 
-def check_not_rejected(lists: Sequence[Path] | None = None) -> None:
+def check_not_rejected(path: Path | None = None) -> None:
     """Refuse a kernel that is known to fail.
 
     Args:
-        lists: Files with the beginning of a kernel's version a line; by default the user's
-            list, else the one that comes with the package.
+        path: A file with the beginning of a kernel's version a line; None for the one in force.
 
     Raises:
-        KernelError: the running kernel is on the first list that can be read.
+        KernelError: the running kernel is on the list.
     """
+    path = path or place.find(place.REJECT_LIST)
     version = _first_text("/proc/version_signature", "/proc/version")
-    for path in lists if lists is not None else resource.reject_lists():
-        try:
-            lines = path.read_text().splitlines()
-        except OSError:
-            continue
-        for number, line in enumerate(lines, 1):
-            beginning = line.strip()
-            if beginning and not beginning.startswith("#") and version.startswith(beginning):
-                raise KernelError(
-                    f"this kernel ({version}) is known to fail with BPF: {path}, line {number}, "
-                    f"has `{beginning}`; run another kernel, or take the line out"
-                )
-        return
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        beginning = line.strip()
+        if beginning and not beginning.startswith("#") and version.startswith(beginning):
+            raise KernelError(
+                f"this kernel ({version}) is known to fail with BPF: {path}, line {number}, "
+                f"has `{beginning}`; run another kernel, or take the line out"
+            )
 
 
 def _first_text(*paths: str) -> str:

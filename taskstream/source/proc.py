@@ -7,7 +7,7 @@ that ends while it is read is left out. Fields of stat: proc(5).
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.record import FLAGS, KINDS, RECORD, VERSION
+from taskstream.source import cgroup_tree
 
-__all__ = ["running_tasks"]
+__all__ = ["cmdlines", "is_zombie", "running_tasks"]
 
 _PF_KTHREAD = 0x00200000
 _PF_WORKER = 0x00000010 | 0x00004000
-_CGROUP_TREES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 
 
 def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
@@ -29,7 +29,7 @@ def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
     Args:
         proc: The /proc of the initial pid namespace.
     """
-    tree = _cgroup_tree()
+    tree = cgroup_tree.mounted()
     cgroup_ids: dict[str, int | None] = {}
     tasks: list[dict[str, Any]] = []
     for process in proc.iterdir():
@@ -54,6 +54,26 @@ def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
     records["version"] = VERSION
     records["kind"] = KINDS["task"]
     return records
+
+
+def cmdlines(tgids: Iterable[int], proc: Path = Path("/proc")) -> dict[int, bytes]:
+    """Return the arguments of processes, with a NUL after each; none of those that are gone."""
+    found = {}
+    for tgid in tgids:
+        try:
+            found[tgid] = (proc / str(tgid) / "cmdline").read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def is_zombie(tgid: int, proc: Path = Path("/proc")) -> bool:
+    """Tell whether a process is dead and not released at this moment."""
+    try:
+        raw = (proc / str(tgid) / "stat").read_bytes()
+    except OSError:
+        return False
+    return raw[raw.rindex(b")") + 2 :][:1] == b"Z"
 
 
 def _tasks_of(process: Path) -> Iterator[dict[str, Any]]:
@@ -114,12 +134,6 @@ def _v2_path(task: Path) -> str:
         if line.startswith("0::"):
             return line[3:]
     return ""
-
-
-def _cgroup_tree() -> Path | None:
-    """Return where the v2 hierarchy is mounted."""
-    trees = (Path(tree) for tree in _CGROUP_TREES)
-    return next((tree for tree in trees if (tree / "cgroup.controllers").exists()), None)
 
 
 def _inode(tree: Path | None, path: str) -> int | None:

@@ -222,7 +222,7 @@ def test_all_events_of_a_process_are_in_one_partition_in_order(published):
 
 
 def test_a_report_is_delivered_beside_the_events_and_is_none_of_them(published):
-    assert published.sink.reports_delivered == 1
+    assert published.sink.others["report"] == 1
     (message,) = published.reports
     assert MessageDecoder().decode([message.value]).reports == [report(final=True)]
     assert message.key == ORIGIN.host.encode()

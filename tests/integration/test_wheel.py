@@ -63,6 +63,12 @@ def test_the_wheel_carries_every_schema(wheel):
             assert file.read(name) == path.read_bytes()
 
 
+def test_the_wheel_carries_every_stock_file(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        for path in (ROOT / "taskstream/stock").iterdir():
+            assert file.read(f"taskstream/stock/{path.name}") == path.read_bytes()
+
+
 def test_the_installed_wheel_finds_its_own_object_and_schema(installed):
     code = (
         "from taskstream import record, resource;"

@@ -27,7 +27,7 @@ from typing import Any
 
 from taskstream.errors import TaskstreamError
 from taskstream.record import COUNTS, FLAGS
-from taskstream.source.live import HOOKS, LiveOptions
+from taskstream.source.live import LiveOptions
 from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.kernel.events import Events, call_name
 from tests.kernel.host import at_rest, forks_since_boot
@@ -154,7 +154,7 @@ class _Comparison:
 
     def _missed(self) -> Counter[str]:
         """Count skipped programs by the kind of event that they make."""
-        kinds = {program: kind for kind, names in HOOKS.items() for program in names}
+        kinds = {hook.program: hook.kind for hook in self._recorder.source.plan.hooks}
         missed: Counter[str] = Counter()
         for program, number in self._recorder.source.missed().items():
             missed[kinds[program]] += number

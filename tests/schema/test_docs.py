@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from taskstream.chart import CHARTS, SCOPES, STATES
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
 from tests.kernel.guest.table import DOCUMENT, document, kept
@@ -25,6 +26,35 @@ def test_every_option_of_the_readmes_configuration_exists() -> None:
             section = line.strip("[]")
         elif line and section != "kafka":
             assert line.split("=")[0].strip() in OPTIONS[section], line
+
+
+def test_docs_charts_lists_every_chart_with_both_formulas() -> None:
+    rows = []
+    for chart in CHARTS:
+        for number, dimension in enumerate(chart.dimensions):
+            context = "" if number else f"`{chart.context}`"
+            name = dimension.name or f"each {SCOPES[chart.scope].groups}"
+            theirs = dimension.netdata.text if chart.documented else ""
+            rows.append([context, name, dimension.documented.text, theirs])
+    text = (ROOT / "docs/charts.md").read_text()
+    table = text.partition("| --- | --- | --- | --- |\n")[2].partition("\n\n")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert found == rows
+
+
+def test_docs_charts_lists_every_label() -> None:
+    text = (ROOT / "docs/charts.md").read_text()
+    for name, scope in SCOPES.items():
+        if scope.label:
+            assert re.search(rf"^\| `{name}\.\*` \|.*\| `{scope.label}` \|$", text, re.M), name
+
+
+def test_docs_charts_lists_every_state() -> None:
+    text = (ROOT / "docs/charts.md").read_text()
+    for state in STATES:
+        dimensions = ", ".join(state.values)
+        row = f"| `{state.chart.context}` | {dimensions} | {state.chart.unit} | "
+        assert f"\n{row}{state.chart.title} |\n" in text
 
 
 def test_docs_kernels_shows_the_results_that_are_kept() -> None:

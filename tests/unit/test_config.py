@@ -1,12 +1,24 @@
 """A configuration is right, or the error says where it is not and what would be."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskstream.config import EMBEDDED, OPTIONS, Config, load, redacted, secret
+from taskstream import resource
+from taskstream.config import (
+    EMBEDDED,
+    OPTIONS,
+    Config,
+    Setting,
+    load,
+    read,
+    read_app_groups,
+    redacted,
+    secret,
+)
 from taskstream.errors import ConfigError
 
 WHOLE = """\
@@ -15,6 +27,23 @@ WHOLE = """\
 [global]
     update every = 10
     ebpf load mode = return
+    apps = yes
+    cgroups = on
+    pid table size = 65536
+    ebpf type format = co-re
+    ebpf co-re tracing = tracepoint
+    maps per core = no
+    lifetime = 60
+
+[charts]
+    semantics = netdata
+    commands = yes
+    users = yes
+    names = 50
+    topic = rates
+
+[prometheus]
+    listen = 9466
 
 [stream]
     host = web-3
@@ -24,6 +53,10 @@ WHOLE = """\
     flush ms = 5
     queue wait ms = 0
     drain timeout = 60
+
+[probes]
+    buffer = perf
+    without = fentry, ring buffer
 
 [ring]
     size = 16M
@@ -42,9 +75,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "process.conf"
 
 
-def parsed(file: Path, text: str) -> dict[str, Any]:
+def _written(file: Path, text: str) -> Path:
     file.write_text(text)
-    return load(file)
+    return file
+
+
+def parsed(file: Path, text: str) -> dict[str, Any]:
+    return load(_written(file, text))
 
 
 def message(file: Path, text: str) -> str:
@@ -64,6 +101,21 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         bootstrap="a:9092,b:9092",
         update_every_s=10,
         load_mode="return",
+        apps=True,
+        cgroups=True,
+        pid_table_size=65536,
+        type_format="co-re",
+        tracing="tracepoint",
+        maps_per_core=False,
+        buffer="perf",
+        without=("fentry", "ring buffer"),
+        lifetime_s=60,
+        chart_semantics="netdata",
+        chart_commands=True,
+        chart_users=True,
+        chart_names=50,
+        rates_topic="rates",
+        metrics_listen="127.0.0.1:9466",
         host="web-3",
         topic="tasks",
         message="batch",
@@ -95,16 +147,71 @@ def test_an_empty_file_sets_nothing(file):
     assert Config(**parsed(file, "")) == Config()
 
 
-def test_without_a_file_the_defaults_hold(monkeypatch, tmp_path):
-    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", tmp_path / "none.conf")
-    assert load(None) == {}
+def test_without_a_users_file_the_stock_one_is_read_and_changes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("taskstream.place.find", lambda name: resource.stock(name))
+    assert Config(**load(None)) == Config()
     assert Config().bootstrap == EMBEDDED
 
 
-def test_the_default_file_is_read_if_it_is_there(monkeypatch, file):
-    monkeypatch.setattr("taskstream.config.DEFAULT_FILE", file)
+def test_the_file_in_force_is_read(monkeypatch, file):
+    monkeypatch.setattr("taskstream.place.find", lambda _name: file)
     file.write_text("[stream]\ntopic = other\n")
     assert load(None)["topic"] == "other"
+
+
+DOCUMENTED = {
+    "update every": "5",
+    "ebpf load mode": "entry",
+    "apps": "no",
+    "cgroups": "no",
+    "pid table size": "32768",
+    "ebpf type format": "auto",
+    "ebpf co-re tracing": "trampoline",
+    "maps per core": "yes",
+    "lifetime": "300",
+}
+
+
+def test_global_has_exactly_the_documented_options_with_their_defaults(file):
+    assert list(OPTIONS["global"]) == list(DOCUMENTED)
+    lines = "\n".join(f"{name} = {value}" for name, value in DOCUMENTED.items())
+    assert Config(**parsed(file, f"[global]\n{lines}\n")) == Config()
+
+
+def test_the_stock_file_shows_every_option_with_its_default(file):
+    text = re.sub(
+        r"^( *)# (?=[a-z -]+ = \S+$)", r"\1", resource.stock("process.conf").read_text(), flags=re.M
+    )
+    shown = read(_written(file, text.partition("[kafka]")[0]))
+    assert [(s.section, s.option) for s in shown] == [
+        (section, name)
+        for section, options in OPTIONS.items()
+        for name in options
+        if name != "host"
+    ]
+    assert Config(**{s.name: s.value for s in shown}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("yes", True), ("true", True), ("On", True), ("no", False), ("FALSE", False), ("off", False)],
+)
+def test_yes_and_no_may_be_written_as_netdata_reads_them(file, text, value):
+    assert parsed(file, f"[global]\napps = {text}\n")["apps"] is value
+
+
+def test_a_later_line_goes_over_an_earlier_one(file):
+    assert parsed(file, "[stream]\ntopic = a\ntopic = b\n")["topic"] == "b"
+
+
+def test_a_setting_knows_its_line_and_its_text(file, monkeypatch):
+    monkeypatch.setenv("TASKSTREAM_TEST_SECRET", "hunter2")
+    line = "sasl.password = ${env:TASKSTREAM_TEST_SECRET}"
+    assert read(_written(file, f"# head\n[kafka]\n\n{line}\n")) == [
+        Setting(
+            "kafka", "sasl.password", "kafka", "hunter2", "${env:TASKSTREAM_TEST_SECRET}", file, 4
+        )
+    ]
 
 
 def test_the_host_is_the_node_name_unless_it_is_set():
@@ -125,6 +232,20 @@ def test_the_host_is_the_node_name_unless_it_is_set():
 )
 def test_a_size_may_have_a_unit(file, text, size):
     assert parsed(file, f"[ring]\nsize = {text}\n")["ring_bytes"] == size
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("off", "off"),
+        ("9466", "127.0.0.1:9466"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::1]:9466", "[::1]:9466"),
+        ("metrics.example:1", "metrics.example:1"),
+    ],
+)
+def test_a_port_alone_is_one_of_this_host(file, text, address):
+    assert parsed(file, f"[prometheus]\nlisten = {text}\n")["metrics_listen"] == address
 
 
 def test_a_value_may_hold_an_equals_sign(file):
@@ -152,6 +273,21 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("global", "update every = 5 # a comment", "1 to 3600 seconds"),
         ("global", "ebpf load mode = both", "entry or return"),
         ("global", "ebpf load mode = Entry", "entry or return"),
+        ("global", "apps = maybe", "yes or no"),
+        ("global", "cgroups = 1", "yes or no"),
+        ("global", "pid table size = 0", "1 to 4194304 processes"),
+        ("global", "pid table size = 4194305", "1 to 4194304 processes"),
+        ("global", "ebpf type format = core", "auto, co-re or legacy"),
+        ("global", "ebpf co-re tracing = kprobe", "trampoline, probe or tracepoint"),
+        ("global", "maps per core =", "yes or no"),
+        ("global", "lifetime = 0", "1 to 31536000 seconds"),
+        ("global", "lifetime = forever", "1 to 31536000 seconds"),
+        ("charts", "semantics = both", "documented or netdata"),
+        ("charts", "names = 0", "1 to 10000"),
+        ("prometheus", "listen = 65536", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen = a:b", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen = ::1:80", "HOST:PORT, PORT of this host alone, or off"),
+        ("prometheus", "listen =", "HOST:PORT, PORT of this host alone, or off"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
         ("stream", "message = json", "event or batch"),
@@ -184,7 +320,8 @@ def test_an_unknown_option_is_told_with_those_that_there_are(file):
 def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
-        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], [kafka]"
+        "FILE, line 2: unknown section [rings]: there are "
+        "[global], [charts], [prometheus], [stream], [probes], [ring], [kafka]"
     )
 
 
@@ -269,3 +406,24 @@ def test_settings_that_hold_a_secret_are_shown_without_it(name):
 @pytest.mark.parametrize("name", ["sasl.username", "linger.ms", "ssl.key.location", "client.id"])
 def test_settings_that_hold_no_secret_are_shown(name):
     assert redacted({name: "shown"}) == {name: "shown"}
+
+
+# --- app groups ----------------------------------------------------------------------------------
+
+
+def test_app_groups_are_read_from_the_file_in_force(monkeypatch, file):
+    monkeypatch.setattr("taskstream.place.find", lambda _name: file)
+    file.write_text("web: nginx\n")
+    assert read_app_groups(None).groups == ("web", "other")
+
+
+def test_a_wrong_line_of_the_app_groups_is_told_with_its_place(file):
+    file.write_text("# mine\nweb: 'nginx\n")
+    with pytest.raises(ConfigError) as raised:
+        read_app_groups(file)
+    assert str(raised.value) == f"{file}, line 2: the quote 'nginx is not closed"
+
+
+def test_app_groups_that_are_not_there_are_told(file):
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        read_app_groups(file)

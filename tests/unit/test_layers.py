@@ -27,10 +27,12 @@ LAYERS = {
     ],
     "pure": [
         "batch_message",
+        "chart",
         "columns",
         "decode",
         "encode",
         "hook",
+        "grouping",
         "member",
         "merge",
         "pacing",
@@ -40,8 +42,8 @@ LAYERS = {
         "shape",
         "text",
     ],
-    "rim": ["broker", "consumer", "doctor", "sink", "source"],
-    "joint": ["config", "pipeline"],
+    "rim": ["broker", "consumer", "doctor", "meter", "place", "sink", "source"],
+    "joint": ["config", "effective", "groups", "pipeline"],
     "face": ["cli", "__main__"],
 }
 
@@ -59,6 +61,7 @@ OUTSIDE = {
         "source.tracefs",
     ],
     "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
+    "prometheus_client": ["sink.prometheus"],
     "rich": ["cli", "sink.screen"],
     "taskstream.source.libbpf": ["doctor", "source"],
 }

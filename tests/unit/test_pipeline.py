@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from taskstream.interval import Interval
+from taskstream.batch import Batch
+from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.names import CgroupNames
+from taskstream.grouping.tally import Choice, Tally
+from taskstream.interval import Interval, Zombies
 from taskstream.pipeline import LONG_GAP_WINDOWS, Pipeline, Rhythm
 from taskstream.rates import charts
 from taskstream.record import COUNTS, KINDS, RECORD, VERSION
@@ -61,6 +65,7 @@ def play(
     sink: MemorySink | None = None,
     at: Callable[[SyntheticSource], None] = lambda _source: None,
     step_ns: int = STEP_NS,
+    groups: "Grouping | None" = None,
     **options: Any,
 ) -> Run:
     """Run a pipeline over events until a moment; ``at`` is called after every look."""
@@ -80,6 +85,7 @@ def play(
             Rhythm(window_ns=window_ns, flush_ms=1, idle_ms=1, drain_timeout_s=7),
             failures_watched=False,
             on_interval=intervals.append,
+            groups=groups,
             now_ns=source.now_ns,
         )
         totals = pipeline.run(lambda: source.now >= until_ns, lambda: at(source))
@@ -260,6 +266,55 @@ def test_windows_that_are_settled_are_emptied_once_and_in_order():
     run = play(steady(9), until_ns=ATTACHED_NS + 9 * SECOND)
     assert run.source.emptied
     assert run.source.emptied == sorted(set(run.source.emptied))
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def tally(window_ns: int = SECOND) -> Tally:
+    rules = AppGroups(parse(["web: nginx"], "FILE"))
+    return Tally(window_ns, Choice(apps=True), rules=rules, cgroups=CgroupNames())
+
+
+class Grouping:
+    """A tally that keeps the snapshot that it was given."""
+
+    def __init__(self) -> None:
+        self.tally = tally()
+        self.add, self.close = self.tally.add, self.tally.close
+        self.begun_with: Batch | None = None
+
+    def begin(self, snapshot: Batch) -> None:
+        self.begun_with = snapshot
+        self.tally.meet(snapshot.records, {})
+
+
+@pytest.mark.parametrize("late_ms", [0, 300, 950])
+def test_the_groups_of_all_intervals_together_have_every_event_that_was_received(late_ms):
+    readable = steady(5)["boot_ns"].astype(np.int64)
+    readable[::7] += late_ms * 1_000_000
+    run = play(
+        steady(5), until_ns=ATTACHED_NS + 6 * SECOND, readable_ns=readable, groups=Grouping()
+    )
+    assert len(run.intervals) > 5
+    for interval in run.intervals:
+        window = interval.groups["app"].get("other")
+        assert sum(interval.received) == (window.count("fork_process") if window else 0)
+    last = run.intervals[-1].groups["app"]["other"]
+    assert last.sum("fork_process") == 500
+
+
+def test_groups_begin_with_the_tasks_that_were_running():
+    running = batch(event("task"), event("task"))
+    grouping = Grouping()
+    run = play(steady(1), until_ns=ATTACHED_NS + SECOND, snapshot=running, groups=grouping)
+    assert grouping.begun_with is running
+    assert run.intervals[0].zombies == Zombies(0, 0)
+
+
+def test_without_groups_an_interval_has_none():
+    run = play(steady(1), until_ns=ATTACHED_NS + SECOND)
+    assert [(i.groups, i.zombies) for i in run.intervals] == [({}, None)] * len(run.intervals)
 
 
 # --- reports -------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_an_exec_is_no_process():
 
 
 def test_what_is_drawn_are_the_documented_charts_with_their_dimensions():
-    documented = {chart.context: set(chart.dimensions) for chart in CHARTS}
+    documented = {chart.context: set(chart.names) for chart in CHARTS}
     assert {context: set(values) for context, values in charts(interval()).items()} == documented
 
 

@@ -14,7 +14,7 @@ from taskstream.stats import Account, RunTotals
 
 SECOND = 10**9
 NAMES = [count.name for count in COUNTS]
-DIMENSIONS = [(c.context, d) for c in CHARTS for d in c.dimensions]
+DIMENSIONS = [(c.context, d) for c in CHARTS for d in c.names]
 
 
 def interval(**values: Any) -> Interval:

@@ -1,0 +1,1 @@
+"""Which app group, cgroup and service a process belongs to. Pure: no I/O, no clock."""

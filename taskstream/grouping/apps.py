@@ -1,0 +1,177 @@
+"""``apps_groups.conf``: which app group a process belongs to, by its name and command line.
+
+Pure: takes lines of text. Syntax and matching are those of Netdata's ebpf.plugin (1.44): a line
+is ``group: pattern pattern ...``; words are separated by white space and colons, quotes keep
+them together, a word that starts with ``#`` ends the line. ``name`` is the whole name,
+``name*`` its beginning, ``*name`` its end, ``*name*`` a part of the command line. The first
+pattern of the file that matches wins; a process that none matches is in its parent's group.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from taskstream.errors import ConfigError
+
+__all__ = ["OTHER", "AppGroups", "Rule", "parse"]
+
+OTHER = "other"
+"""The group of processes that neither match nor have a parent in a group."""
+
+NAME_BYTES = 100
+PATTERN_BYTES = 95
+CMDLINE_BYTES = 16_384
+
+_SEPARATORS = " \t:"
+_KEPT_NAMES = 4096
+_FLAGS = re.compile(r"^[-+*]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One pattern.
+
+    Attributes:
+        group: The group of what it matches.
+        text: What is looked for.
+        begins: It stood with a ``*`` at its end: what comes after it is free.
+        ends: It stood with a ``*`` before it: what comes before it is free.
+        hidden: It or its group stood with a ``-`` before it.
+        line: Number of its line, from 1.
+    """
+
+    group: str
+    text: bytes
+    begins: bool
+    ends: bool
+    hidden: bool
+    line: int
+
+    @property
+    def of_cmdline(self) -> bool:
+        """Tell whether it looks into the command line, not at the name."""
+        return self.begins and self.ends
+
+    def matches_name(self, comm: bytes) -> bool:
+        """Tell whether it matches a name."""
+        if self.begins:
+            return not self.ends and comm.startswith(self.text)
+        return comm.endswith(self.text) if self.ends else comm == self.text
+
+
+def parse(lines: Iterable[str], file: str) -> list[Rule]:
+    """Read the rules of a file, in order.
+
+    Args:
+        lines: Its lines.
+        file: Its name, for errors.
+
+    Raises:
+        ConfigError: a quote is not closed, or a name or pattern is too long.
+    """
+    rules: list[Rule] = []
+    for number, line in enumerate(lines, 1):
+        words = _words(line.rstrip("\r\n"), f"{file}, line {number}")
+        if not words:
+            continue
+        group, *patterns = words
+        name = group.lstrip("-+")
+        _measure("group", name, NAME_BYTES, f"{file}, line {number}")
+        for pattern in patterns:
+            rules.append(_rule(name, pattern, group.startswith("-"), number))
+            _measure("pattern", pattern, PATTERN_BYTES, f"{file}, line {number}")
+    return rules
+
+
+def _words(line: str, where: str) -> list[str]:
+    """Split a line; a closing quote ends a word, and empty words do not count."""
+    words, at = [], 0
+    while at < len(line):
+        if line[at] in _SEPARATORS:
+            at += 1
+        elif line[at] in "'\"":
+            end = line.find(line[at], at + 1)
+            if end < 0:
+                raise ConfigError(f"{where}: the quote {line[at:]} is not closed")
+            words.append(line[at + 1 : end])
+            at = end + 1
+        else:
+            end = at
+            while end < len(line) and line[end] not in _SEPARATORS:
+                end += 1
+            words.append(line[at:end])
+            at = end
+        if words and words[-1].startswith("#"):
+            words.pop()
+            break
+    return [word for word in words if word]
+
+
+def _measure(what: str, text: str, limit: int, where: str) -> None:
+    if len(text.encode()) > limit:
+        raise ConfigError(f"{where}: {what} `{text}` is longer than {limit} bytes")
+
+
+def _rule(group: str, pattern: str, hidden: bool, line: int) -> Rule:
+    flags = _FLAGS.match(pattern)
+    assert flags is not None
+    text = pattern[flags.end() :]
+    return Rule(
+        group=group,
+        text=text.removesuffix("*").encode(),
+        begins=text.endswith("*"),
+        ends="*" in flags[0],
+        hidden=hidden or "-" in flags[0],
+        line=line,
+    )
+
+
+class AppGroups:
+    """Rules, ready to be asked many times.
+
+    Args:
+        rules: In the order of the file.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self.groups = tuple(dict.fromkeys((*(rule.group for rule in rules), OTHER)))
+        self._kept: dict[bytes, _Fits] = {}
+
+    def match(self, comm: bytes, argv: bytes | None = None) -> str | None:
+        """Return the group of the first rule that matches, None if there is none.
+
+        Args:
+            comm: Name of the process; a NUL ends it.
+            argv: The arguments, with a NUL after each; None where they are not known.
+        """
+        fits = self._kept.get(comm) or self._keep(comm)
+        if argv is not None and fits.before:
+            cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
+            for text, group in fits.before:
+                if text in cmdline:
+                    return group
+        return fits.group
+
+    def _keep(self, comm: bytes) -> "_Fits":
+        """Find what fits a name, and keep it: names come again and again."""
+        if len(self._kept) >= _KEPT_NAMES:
+            self._kept.clear()
+        name = comm.split(b"\0", 1)[0]
+        group, before = None, []
+        for rule in self.rules:
+            if rule.of_cmdline:
+                before.append((rule.text, rule.group))
+            elif rule.matches_name(name):
+                group = rule.group
+                break
+        self._kept[comm] = _Fits(group, tuple(before))
+        return self._kept[comm]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """The group that a name alone has, and the rules of command lines that come before it."""
+
+    group: str | None
+    before: tuple[tuple[bytes, str], ...]

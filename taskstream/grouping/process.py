@@ -1,0 +1,286 @@
+"""The processes that run, and the app group of each: decided at exec, inherited at fork.
+
+Pure: no I/O, no clock. A process is known by its identity, (tgid, process_start_ns), so a reused
+pid is another process, and one that lived for a millisecond has its group as any other. Events
+are taken in the order in which they came.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream.batch import ExecText
+from taskstream.grouping.apps import OTHER, AppGroups
+from taskstream.grouping.identity import identities, identity, lies_within, tgid_of
+from taskstream.record import FLAGS, KINDS
+
+__all__ = ["ProcessTable"]
+
+GRACE_NS = 2_000_000_000
+"""How long a released process is remembered: its threads may be told of later than itself."""
+
+TICK_NS = 10_000_000
+"""How far a start time from /proc may lie from the kernel's own, at most (USER_HZ is 100)."""
+
+_LOOK, _FREE, _FORK, _EXEC = range(4)  # from _FORK on, it decides
+_THREAD, _COARSE = FLAGS["thread"].mask, FLAGS["start_coarse"].mask
+
+Texts = Mapping[tuple[int, int], ExecText]
+
+
+class ProcessTable:
+    """Knows the app group of each process.
+
+    Args:
+        rules: The app groups.
+        limit: How many processes are kept; beyond it, the released ones go first, then those
+            that were met first.
+
+    Attributes:
+        names: Groups by number; a number stays its group's, whatever rules come later.
+        forgotten: Processes that were forgotten before they were released.
+    """
+
+    def __init__(self, rules: AppGroups, *, limit: int = 32_768) -> None:
+        self.names: list[str] = [OTHER]
+        self.forgotten = 0
+        self._limit = limit
+        self._groups: dict[int, int] = {}
+        self._coarse: dict[int, tuple[int, int]] = {}
+        self._released: deque[tuple[int, int]] = deque()
+        self.use(rules)
+
+    def __len__(self) -> int:
+        return len(self._groups) + len(self._coarse)
+
+    def use(self, rules: AppGroups) -> None:
+        """Decide by other rules from now on; what was decided stays until `meet` or an exec."""
+        self._rules = rules
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        for name in rules.groups:
+            if name not in self._numbers:
+                self._numbers[name] = len(self.names)
+                self.names.append(name)
+
+    # --- processes that run already ---
+
+    def meet(self, running: NDArray[np.void], cmdlines: Mapping[int, bytes]) -> None:
+        """Decide for processes that run already, or decide anew for all by other rules.
+
+        Args:
+            running: ``task`` records; threads among them do not matter.
+            cmdlines: Arguments by tgid, with a NUL after each, as /proc/PID/cmdline has them.
+        """
+        leaders = running[running["flags"] & _THREAD == 0]
+        tgids = leaders["tgid"].tolist()
+        parents = dict(zip(tgids, leaders["ppid"].tolist(), strict=True))
+        comms = dict(zip(tgids, leaders["comm"].tolist(), strict=True))
+        matched = {t: self._match(comm, cmdlines.get(t)) for t, comm in comms.items()}
+        known = {tgid_of(key): key for key in self._groups}
+        for tgid, key, start_ns, flags in zip(
+            tgids,
+            identities(leaders["tgid"], leaders["process_start_ns"]).tolist(),
+            leaders["process_start_ns"].tolist(),
+            leaders["flags"].tolist(),
+            strict=True,
+        ):
+            group = _inherited(tgid, matched, parents)
+            if not flags & _COARSE:
+                self._groups[key] = group
+            elif tgid in known and lies_within(known[tgid], key, TICK_NS):
+                self._groups[known[tgid]] = group
+            else:
+                self._coarse[tgid] = start_ns, group
+
+    def _match(self, comm: bytes, argv: bytes | None) -> int:
+        """Return the number of the group that the rules say; -1 where they say none."""
+        name = self._rules.match(comm, argv)
+        return -1 if name is None else self._numbers[name]
+
+    # --- events ---
+
+    def assign(self, records: NDArray[np.void], texts: Texts) -> NDArray[np.intp]:
+        """Return the number of the group of each event's process, and learn from the events.
+
+        Args:
+            records: ``RECORD`` array of shape ``(n,)``, in the order in which they came.
+            texts: filename and argv of execs, by ``(cpu, seq)``.
+        """
+        keys = identities(records["tgid"], records["process_start_ns"])
+        acts = _acts(records)
+        decided = self._decide(
+            records, keys, np.flatnonzero((acts == _FORK) | (acts == _EXEC)), texts
+        )
+        known = map(self._groups.get, keys.tolist(), repeat(-1))
+        found = np.fromiter(known, np.intp, len(records))
+        for row in np.flatnonzero(found < 0).tolist():
+            found[row] = self._unknown(records[row])
+        found[decided.rows] = decided.groups
+        others = np.flatnonzero(acts < _FORK)
+        for row, group in decided.before_exec(others, keys):
+            found[row] = group
+        self._release(keys, records["boot_ns"], np.flatnonzero(acts == _FREE))
+        return found
+
+    def _decide(
+        self,
+        records: NDArray[np.void],
+        keys: NDArray[np.uint64],
+        rows: NDArray[np.intp],
+        texts: Texts,
+    ) -> "_Decided":
+        """Decide for the forks and execs among events, one after another."""
+        is_exec = records["kind"][rows] == KINDS["exec"]
+        parents = identities(records["ppid"][rows], records["parent_start_ns"][rows])
+        matched = iter(self._matched(records, rows[is_exec], texts))
+        groups, get = self._groups, self._groups.get
+        decided: list[int] = []
+        befores: list[int] = []
+        for row, key, parent, execs in zip(
+            rows.tolist(), keys[rows].tolist(), parents.tolist(), is_exec.tolist(), strict=True
+        ):
+            group = next(matched) if execs else -1
+            if group < 0:
+                group = get(parent, -1)
+                if group < 0:
+                    group = self._parent_of(records[row])
+            if execs:
+                befores.append(get(key, group))
+            groups[key] = group
+            decided.append(group)
+        return _Decided(rows, decided, rows[is_exec], befores)
+
+    def _matched(
+        self, records: NDArray[np.void], execs: NDArray[np.intp], texts: Texts
+    ) -> list[int]:
+        """Return what the rules say of execs."""
+        comms = records["comm"][execs].tolist()
+        places = zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
+        none = None, None
+        return [
+            self._match(comm, texts.get(place, none)[1])
+            for comm, place in zip(comms, places, strict=True)
+        ]
+
+    def _parent_of(self, fork: np.void) -> int:
+        """Return the group of a parent that no event told of; its child has its name."""
+        tgid, start_ns = int(fork["ppid"]), int(fork["parent_start_ns"])
+        if not start_ns:  # not told for certain: nobody to remember
+            return 0
+        group = self._adopt(tgid, start_ns)
+        if group is None:
+            group = max(0, self._match(fork["comm"], None))
+            self._groups[identity(tgid, start_ns)] = group
+        return group
+
+    def _unknown(self, record: np.void) -> int:
+        """Return the group of a process that no event told of."""
+        tgid, start_ns = int(record["tgid"]), int(record["process_start_ns"])
+        if not start_ns:  # not told for certain: nobody to remember
+            return 0
+        group = self._groups.get(identity(tgid, start_ns))  # an event before told of it
+        if group is None:
+            group = self._adopt(tgid, start_ns)
+        if group is None:
+            group = self._match(record["comm"], None)
+            if group < 0:
+                parent = identity(int(record["ppid"]), int(record["parent_start_ns"]))
+                group = self._groups.get(parent, 0)
+            self._groups[identity(tgid, start_ns)] = group
+        return group
+
+    def _adopt(self, tgid: int, start_ns: int) -> int | None:
+        """Move a process of /proc, whose start is known by the tick, to its exact identity."""
+        coarse_ns, group = self._coarse.get(tgid, (0, 0))
+        if not coarse_ns or not 0 <= start_ns - coarse_ns < TICK_NS:
+            return None
+        del self._coarse[tgid]
+        self._groups[identity(tgid, start_ns)] = group
+        return group
+
+    # --- the end of processes ---
+
+    def _release(
+        self, keys: NDArray[np.uint64], boot_ns: NDArray[np.uint64], freed: NDArray[np.intp]
+    ) -> None:
+        """Take note of released processes; forget those of a while ago, and what is too many."""
+        if len(freed):
+            self._released += zip(keys[freed].tolist(), boot_ns[freed].tolist(), strict=True)
+        if self._released and len(boot_ns):
+            before_ns = int(boot_ns[-1]) - GRACE_NS
+            while self._released and self._released[0][1] < before_ns:
+                self._groups.pop(self._released.popleft()[0], None)
+        while len(self._groups) > self._limit and self._released:
+            self._groups.pop(self._released.popleft()[0], None)
+        while len(self._groups) > self._limit:
+            self._groups.pop(next(iter(self._groups)))
+            self.forgotten += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What was decided at the forks and execs of a batch.
+
+    Attributes:
+        rows: Where they are.
+        groups: What was decided there.
+        execs: Where the execs are.
+        befores: The groups that those processes had before.
+    """
+
+    rows: NDArray[np.intp]
+    groups: list[int]
+    execs: NDArray[np.intp]
+    befores: list[int]
+
+    def before_exec(
+        self, others: NDArray[np.intp], keys: NDArray[np.uint64]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield row and group of those other events that came before an exec of their process."""
+        if not len(self.execs):
+            return
+        rows = self.execs.tolist()
+        last = dict(zip(keys[self.execs].tolist(), rows, strict=True))
+        lasts = np.fromiter(map(last.get, keys[others].tolist(), repeat(-1)), np.intp, len(others))
+        for row in others[others < lasts].tolist():
+            yield (
+                row,
+                next(
+                    before
+                    for exec_row, before in zip(rows, self.befores, strict=True)
+                    if exec_row > row and keys[exec_row] == keys[row]
+                ),
+            )
+
+
+def _acts(records: NDArray[np.void]) -> NDArray[np.uint8]:
+    """Return what each record means for the table."""
+    acts: NDArray[np.uint8] = _ACT_OF_KIND[records["kind"]]
+    leader = records["pid"] == records["tgid"]
+    # A thread's fork makes no process, and its release ends none.
+    acts[((acts == _FORK) | (acts == _FREE)) & ~leader] = _LOOK
+    return acts
+
+
+def _act_of_kind() -> NDArray[np.uint8]:
+    acts = np.full(256, _LOOK, np.uint8)
+    acts[KINDS["fork"]], acts[KINDS["exec"]], acts[KINDS["free"]] = _FORK, _EXEC, _FREE
+    return acts
+
+
+_ACT_OF_KIND = _act_of_kind()
+
+
+def _inherited(tgid: int, matched: Mapping[int, int], parents: Mapping[int, int]) -> int:
+    """Return the group that the rules say of a process or else of its nearest ancestor."""
+    seen = set()
+    while tgid in matched and tgid not in seen:
+        if matched[tgid] >= 0:
+            return matched[tgid]
+        seen.add(tgid)
+        tgid = parents[tgid]
+    return 0
