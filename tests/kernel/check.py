@@ -154,7 +154,7 @@ class _Comparison:
 
     def _missed(self) -> Counter[str]:
         """Count skipped programs by the kind of event that they make."""
-        kinds = {program: kind for kind, names in HOOKS.items() for program in names}
+        kinds = _kinds_of_programs()
         missed: Counter[str] = Counter()
         for program, number in self._recorder.source.missed().items():
             missed[kinds[program]] += number
@@ -214,6 +214,10 @@ class _Comparison:
             self._verdict.complaints.append(
                 f"the kernel's counters say {dict(+counted)}, the events {delivered}"
             )
+
+
+def _kinds_of_programs() -> dict[str, str]:
+    return {program: kind for kind, programs in HOOKS.items() for program in programs}
 
 
 def _done_by(run: Run, argv: Sequence[str], calls: Mapping[str, str] | None) -> Iterator[Row]:
