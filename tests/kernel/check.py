@@ -214,6 +214,21 @@ class _Comparison:
             self._verdict.complaints.append(
                 f"the kernel's counters say {dict(+counted)}, the events {delivered}"
             )
+        if self._recorder.source.options.count_processes:
+            self._compare_processes(events)
+
+    def _compare_processes(self, events: Events) -> None:
+        """Whatever was counted was counted for its process, or for none that can be told."""
+        totals = self._recorder.source.totals()
+        _, counts = self._recorder.source.processes()
+        charged, uncharged = counts["count"].sum(axis=0), totals["uncharged"].sum(axis=0)
+        if (charged + uncharged != totals["count"].sum(axis=0)).any():
+            self._verdict.complaints.append(
+                f"{charged} counted by process, {uncharged} for none, of {totals['count']}"
+            )
+        unknown = len(events.of("free").with_flag("process_unknown"))
+        if uncharged.sum() != unknown:
+            self._verdict.complaints.append(f"{uncharged.sum()} for none, {unknown} of unknown")
 
 
 def _done_by(run: Run, argv: Sequence[str], calls: Mapping[str, str] | None) -> Iterator[Row]:

@@ -43,38 +43,32 @@ class Result:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the results as Markdown: a row a mode, a column a kernel, the refusals below."""
+    """Return the results as Markdown: a row a mode, a column a kernel; below, what was said."""
     kernels = {result.kernel: result.release for result in results}
     cells = {(result.row, result.kernel): result for result in results}
-    refusals: dict[str, int] = {}
+    texts: dict[str, int] = {}
 
     def cell(row: str, kernel: str) -> str:
         result = cells.get((row, kernel))
         if result is None:
             return "not run"
-        if result.verdict.outcome != "refused":
-            return result.cell()
-        message = result.verdict.message.splitlines()[0]
-        return f"refused ({refusals.setdefault(message, len(refusals) + 1)})"
+        said = list(result.verdict.notes)
+        if result.verdict.outcome == "refused":
+            said = [result.verdict.message.splitlines()[0]]
+        numbers = [str(texts.setdefault(text, len(texts) + 1)) for text in said]
+        return f"{result.cell()} ({', '.join(numbers)})" if numbers else result.cell()
 
     lines = [["", *kernels], ["---"] * (len(kernels) + 1), ["release", *kernels.values()]]
     rows = dict.fromkeys(result.row for result in results)
     lines += [[row, *(cell(row, kernel) for kernel in kernels)] for row in rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return text + "".join(f"\n{number}. {message}" for message, number in refusals.items()) + "\n"
+    return text + "".join(f"\n{number}. {said}" for said, number in texts.items()) + "\n"
 
 
 def kept() -> list[Result]:
     """Return the results of the last run of everything."""
-    return [
-        Result(
-            row["kernel"],
-            row["release"],
-            row["row"],
-            Verdict(row["row"], row["outcome"], row["message"], missed=row["missed"]),
-        )
-        for row in json.loads(_RESULTS.read_text())
-    ]
+    rows = json.loads(_RESULTS.read_text())
+    return [Result(**row | {"verdict": Verdict(row["row"], **row["verdict"])}) for row in rows]
 
 
 def document(results: Sequence[Result]) -> str:
@@ -91,9 +85,12 @@ def write(results: Sequence[Result]) -> None:
             "kernel": result.kernel,
             "release": result.release,
             "row": result.row,
-            "outcome": result.verdict.outcome,
-            "message": result.verdict.message.split("\n", 1)[0],
-            "missed": result.verdict.missed,
+            "verdict": {
+                "outcome": result.verdict.outcome,
+                "message": result.verdict.message.split("\n", 1)[0],
+                "missed": result.verdict.missed,
+                "notes": result.verdict.notes,
+            },
         }
         for result in results
     ]
