@@ -96,6 +96,11 @@ class Plan:
         return next((ways[h.via] for h in self.hooks if h.via in ways), "tracepoint")
 
     @property
+    def failures_watched(self) -> bool:
+        """Tell whether failed creations of tasks are seen."""
+        return any(hook.program in _CREATE_PROGRAMS for hook in self.hooks)
+
+    @property
     def release_late(self) -> bool:
         """Tell whether sched_process_free stands in for release_task."""
         return any(hook.program == "on_free" for hook in self.hooks)
@@ -166,13 +171,12 @@ class _Aim:
 
 
 def _failures(kernel: Kernel) -> Iterator[_Aim]:
-    creates = ("fork", "vfork", "clone", "clone3")
     yield _Aim(
         "fail",
         "on_create",
         ("kernel_clone", "_do_fork"),  # 5.10: "fork: rename _do_fork() to kernel_clone()"
         returns=True,
-        stand_ins=tuple((f"on_{call}_return", f"syscalls/sys_exit_{call}") for call in creates),
+        stand_ins=tuple((f"on_{call}_return", f"syscalls/sys_exit_{call}") for call in _CREATES),
         without="failed fork, vfork, clone and clone3 calls are not seen",
     )
     for call in ("execve", "execveat"):
@@ -197,6 +201,13 @@ _RELEASE = _Aim(
     stand_ins=(("on_free", "sched_process_free"),),
     without="released tasks are not seen, and so no zombies",
 )
+
+_CREATES = ("fork", "vfork", "clone", "clone3")
+_CREATE_PROGRAMS = {
+    "on_create_fexit",
+    "on_create_kretprobe",
+    *(f"on_{call}_return" for call in _CREATES),
+}
 
 _NEEDS = {"trampoline": "fentry", "probe": "kprobes", "tracepoint": ""}
 _LIFECYCLE = (

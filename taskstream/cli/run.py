@@ -274,7 +274,8 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
                 flush_ms=config.flush_ms,
                 drain_timeout_s=config.drain_timeout_s,
             ),
-            failures_watched=config.load_mode == "return",
+            failures_watched=source.plan.failures_watched,
+            release_late=source.plan.release_late,
             on_interval=_Intervals(config, source, sink, groups, screen, metrics),
             groups=groups,
         )
