@@ -66,9 +66,4 @@ struct sys_exit_record {
 		return fail_event(ctx, call, count, ctx->ret);                                     \
 	}
 
-FAIL_PROBE(fork, CALL_FORK, COUNT_FAIL_CREATE)
-FAIL_PROBE(vfork, CALL_VFORK, COUNT_FAIL_CREATE)
-FAIL_PROBE(clone, CALL_CLONE, COUNT_FAIL_CREATE)
-FAIL_PROBE(clone3, CALL_CLONE3, COUNT_FAIL_CREATE)
-FAIL_PROBE(execve, CALL_EXECVE, COUNT_FAIL_EXEC)
-FAIL_PROBE(execveat, CALL_EXECVEAT, COUNT_FAIL_EXEC)
+FAILING_CALLS(FAIL_PROBE)

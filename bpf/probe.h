@@ -224,4 +224,15 @@ static __always_inline int fail_event(void *ctx, enum task_call call, enum task_
 	return event_submit(ctx, e, count);
 }
 
+/* The system calls at whose return a tracepoint tells of a failure. */
+/* clang-format off */
+#define FAILING_CALLS(probe)                        \
+	probe(fork, CALL_FORK, COUNT_FAIL_CREATE)     \
+	probe(vfork, CALL_VFORK, COUNT_FAIL_CREATE)   \
+	probe(clone, CALL_CLONE, COUNT_FAIL_CREATE)   \
+	probe(clone3, CALL_CLONE3, COUNT_FAIL_CREATE) \
+	probe(execve, CALL_EXECVE, COUNT_FAIL_EXEC)   \
+	probe(execveat, CALL_EXECVEAT, COUNT_FAIL_EXEC)
+/* clang-format on */
+
 #endif

@@ -8,7 +8,6 @@ import mmap
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -23,55 +22,16 @@ from taskstream.source.bpf_object import HASH, PERCPU_HASH, BpfObject
 from taskstream.source.btf import KernelBtf
 from taskstream.source.kernel import RunningKernel
 from taskstream.source.legacy import LegacyObject
+from taskstream.source.live_options import LiveOptions
 from taskstream.source.perf_buffer import FixedPerfBuffers, VariablePerfBuffers, online_cpus
 from taskstream.source.ring import FixedRing, VariableRing
 
-__all__ = ["SNAPSHOT", "ProbeOptions", "Probes", "load"]
+__all__ = ["SNAPSHOT", "Probes", "load"]
 
 SNAPSHOT = Hook("task", "on_snapshot", "iterator", "task")
 
 _RINGS, _PERF_BUFFERS = ("events", "args"), ("events_perf", "args_perf")
 _REBUILD = "build it again with `make bpf`, or install the wheel again"
-
-
-class ProbeOptions(Protocol):
-    """Sizes and switches that are not the plan's."""
-
-    @property
-    def window_ns(self) -> int:
-        """Length of a counting window."""
-
-    @property
-    def ring_bytes(self) -> int:
-        """Size of the event buffer."""
-
-    @property
-    def args_ring_bytes(self) -> int:
-        """Size of the buffer for filename and argv."""
-
-    @property
-    def args_max(self) -> int:
-        """Bytes of argv to keep per exec."""
-
-    @property
-    def count_processes(self) -> bool:
-        """Whether to count by process, too."""
-
-    @property
-    def pid_table_size(self) -> int:
-        """Entries of the table of processes."""
-
-    @property
-    def maps_per_core(self) -> bool:
-        """Whether that table has a value per CPU."""
-
-    @property
-    def last_thread_by_map(self) -> bool:
-        """Whether to settle group_dead as on kernels before 6.16."""
-
-    @property
-    def object_path(self) -> Path | None:
-        """The compiled object, if not the package's own."""
 
 
 class _Loaded(Protocol):
@@ -87,7 +47,7 @@ class _Loaded(Protocol):
         """Free everything."""
 
 
-def load(plan: Plan, options: ProbeOptions, kernel: RunningKernel, *, iterator: bool) -> "Probes":
+def load(plan: Plan, options: LiveOptions, kernel: RunningKernel, *, iterator: bool) -> "Probes":
     """Load what a plan needs; nothing is attached yet.
 
     Args:
@@ -124,7 +84,7 @@ def _boot_offset_ns() -> int:
 
 def _load_core(
     plan: Plan,
-    options: ProbeOptions,
+    options: LiveOptions,
     settings: dict[str, int],
     kernel: RunningKernel,
     iterator: bool,
@@ -166,7 +126,7 @@ def _set(opened: BpfObject, settings: dict[str, int]) -> None:
         view[name] = value
 
 
-def _load_legacy(plan: Plan, options: ProbeOptions, settings: dict[str, int]) -> LegacyObject:
+def _load_legacy(plan: Plan, options: LiveOptions, settings: dict[str, int]) -> LegacyObject:
     by_map = options.last_thread_by_map or not _exit_tells_group_dead()
     more: dict[str, int | str] = {
         "last_thread_by_map": int(by_map),
@@ -203,7 +163,7 @@ class Probes:
         args: The buffer of filename and argv.
     """
 
-    def __init__(self, plan: Plan, options: ProbeOptions, loaded: _Loaded) -> None:
+    def __init__(self, plan: Plan, options: LiveOptions, loaded: _Loaded) -> None:
         self.plan = plan
         self._loaded = loaded
         self._attached: dict[str, Attachment] = {}
