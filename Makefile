@@ -5,17 +5,17 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test check bpf schemas bench clean packages
+.PHONY: help setup run test test-all check bpf schemas bench clean packages
 
 PYTHON := .venv/bin/python
-OBJECT := build/taskstream.bpf.o
+OBJECTS := build/taskstream.bpf.o build/taskstream-claims.bpf.o
 BPF_C := $(filter-out bpf/task_event.h,$(wildcard bpf/*.[ch])) # what a human writes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng
+	bpftool clang-format kcat stress-ng qemu-system-x86 busybox-static lz4 zstd
 
 # What tests talk to: unpacked, not installed, so that none of it is started as a service.
 UNPACKED := prometheus \
@@ -25,15 +25,19 @@ UNPACKED := prometheus \
 TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
 
 help: ## print this list
-	@sed -En 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-setup: packages $(OBJECT) .venv/installed ## install what is missing; leaves .venv/bin/taskstream
+setup: packages $(OBJECTS) .venv/installed ## install what is missing; leaves .venv/bin/taskstream
 
 run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 	@exec .venv/bin/taskstream run $(ARGS)
 
 test: setup build/debian/unpacked ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-all: PACKAGES += qemu-system-arm lld
+test-all: setup ## the same, and every hook mode on every kernel (docs/kernels.md)
+	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current
 	$(PYTHON) -m ruff check
@@ -42,7 +46,7 @@ check: setup ## ruff, mypy, clang-format, and whether generated files are curren
 	clang-format --dry-run -Werror $(BPF_C)
 	$(PYTHON) -m pytest -q tests/schema/test_generated.py
 
-bpf: $(OBJECT) ## compile the CO-RE object
+bpf: $(OBJECTS) ## compile the CO-RE objects
 
 schemas: .venv/installed ## write what is generated from schemas/task_event.toml
 	@$(PYTHON) -m taskstream.schema
@@ -83,9 +87,10 @@ packages:
 	touch $@
 
 # The prefix map keeps the path of this clone out of the object, and so out of the wheel.
-$(OBJECT): $(wildcard bpf/*.[ch]) Makefile
+build/taskstream-claims.bpf.o: VARIANT := -DNUMBERS_BY_CLAIM
+$(OBJECTS): $(wildcard bpf/*.[ch]) Makefile
 	@mkdir -p $(@D)
-	if ! clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror -ffile-prefix-map=$(CURDIR)=. \
+	if ! clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror -ffile-prefix-map=$(CURDIR)=. $(VARIANT) \
 		-I/usr/include/$(TRIPLET) -c bpf/taskstream.bpf.c -o $@.$$$$; then
 		echo "make: no BPF object; it needs Debian's clang, libbpf-dev, linux-libc-dev" >&2
 		exit 1

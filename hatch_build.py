@@ -1,8 +1,8 @@
-"""Build hook: the wheel carries the schemas and the compiled BPF object.
+"""Build hook: the wheel carries the schemas, the compiled BPF objects, and the sources for BCC.
 
-How the object is compiled is the Makefile's to know. The wheel stays py3-none-any: the object is
-little-endian BPF bytecode, and libbpf relocates it to the running kernel, so one serves every
-architecture as long as no program reads CPU registers (kprobes do).
+How the objects are compiled is the Makefile's to know. The wheel stays py3-none-any: they are
+little-endian BPF bytecode, and libbpf relocates them to the running kernel, a kprobe's registers
+included, so one serves every architecture.
 """
 
 import subprocess
@@ -23,5 +23,7 @@ class CarriedFiles(BuildHookInterface[Any]):
         if version == "standard":  # an editable install finds both in the clone
             build_data["force_include"] |= {
                 "build/taskstream.bpf.o": "taskstream/bpf/taskstream.bpf.o",
+                "build/taskstream-claims.bpf.o": "taskstream/bpf/taskstream-claims.bpf.o",
+                "bpf": "taskstream/bpf",
                 "schemas": "taskstream/schemas",
             }

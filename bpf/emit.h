@@ -2,84 +2,79 @@
 /*
  * How an event comes to be: numbered, counted, reserved, filled, submitted.
  *
- * event_begin, event_submit and event_discard own the ring. The law that user space relies on:
- * every event takes a number of its CPU and is counted, in total and in its window, before the
+ * event_begin and event_submit own the ring. The law that user space relies on: every event takes
+ * a number of its CPU and is counted, in total, in its window and for its process, before the
  * ring is asked; one for which the ring has no room is counted as lost. Programs may nest on a
- * CPU (an RCU callback interrupts a fork), so every count is an atomic addition.
+ * CPU (an RCU callback interrupts a fork), so every count is an atomic addition, and what would
+ * be shared scratch memory is a draft of each program's own.
+ *
+ * Shared by the CO-RE object and BCC: core.h or legacy.h stands before it.
  */
 #ifndef EMIT_H
 #define EMIT_H
 
-#include "kernel.h"
-#include "task_event.h"
+#define PF_IO_WORKER   0x00000010
+#define PF_USER_WORKER 0x00004000 /* 6.4: "fork: Add USER_WORKER flag to support user workers" */
+#define PF_KTHREAD     0x00200000
 
-#define WINDOW_SLOTS  64 /* a power of two; user space empties a slot long before its turn */
-#define FILENAME_MAX  (4096 + 32) /* PATH_MAX, and the "/dev/fd/N/" that execveat puts before it */
-#define SCRATCH_BYTES (sizeof(struct exec_args) + FILENAME_MAX + TASK_ARGS_MAX)
+#define INIT_PID_NS_INUM 0xEFFFFFFCU /* PROC_PID_INIT_INO in include/linux/proc_ns.h */
 
-const volatile struct settings settings = {
-	.schema_version = TASK_EVENT_VERSION,
-	.wake_bytes = 1 << 20,
-	.window_ns = 5000000000ULL,
-	.args_max = 4096,
-	.page_bytes = 4096,
-};
-
-/* Filled by the snapshot, which runs in the agent: its tgid as the kernel sees it. */
-__u32 agent_tgid = 0;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-} args SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct cpu_totals);
-} totals SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WINDOW_SLOTS);
-	__type(key, __u32);
-	__type(value, struct window_totals);
-} windows SEC(".maps");
-
-/* Only the exec probe uses it, and the kernel never nests a program in itself on a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, char[SCRATCH_BYTES]);
-} scratch SEC(".maps");
-
-static __always_inline __u64 wake_flags(void *ring)
+static __always_inline __u64 wake_flags(__u64 waiting)
 {
-	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > settings.wake_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	return waiting > SETTING(wake_bytes) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* CLOCK_BOOTTIME; before 5.8 there is no helper for it, and user space tells the difference. */
+static __always_inline __u64 boot_clock(void)
+{
+	if (SETTING(no_boot_clock))
+		return bpf_ktime_get_ns() + SETTING(boot_offset_ns);
+	return bpf_ktime_get_boot_ns();
 }
 
 static __always_inline struct cpu_totals *cpu_totals(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&totals, &zero);
+	return totals_at(&zero);
 }
+
+#ifdef NUMBERS_BY_CLAIM
+/*
+ * BPF has had an addition that returns the old value since 5.12 ("bpf: Add BPF_FETCH field /
+ * create atomic_fetch_add instruction"), and BCC's compiler has none. A program that interrupts
+ * this one may take the same number: the one that puts it into the map first has it. Interrupters
+ * have gone by the time this goes on, so a few tries suffice.
+ */
+static __always_inline __u64 take_number(struct cpu_totals *cpu)
+{
+	struct number_claim claim = {.number = cpu->seq, .cpu = bpf_get_smp_processor_id()};
+	__u8 one = 1;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 8; i++) {
+		if (add_number(&claim, &one) != -17 /* EEXIST */)
+			break;
+		claim.number++;
+	}
+	if (cpu->seq <= claim.number)
+		cpu->seq = claim.number + 1;
+	return claim.number;
+}
+#else
+static __always_inline __u64 take_number(struct cpu_totals *cpu)
+{
+	return __sync_fetch_and_add(&cpu->seq, 1);
+}
+#endif
 
 static __always_inline void count_in_window(struct cpu_totals *cpu, enum task_count count,
 					    __u64 boot_ns)
 {
-	__u64 window = boot_ns / settings.window_ns;
+	__u64 window = boot_ns / SETTING(window_ns);
 	__u32 index = window % WINDOW_SLOTS;
-	struct window_totals *slot = bpf_map_lookup_elem(&windows, &index);
+	struct window_totals *slot = window_at(&index);
 
 	if (slot && !slot->window)
 		slot->window = window;
@@ -89,14 +84,73 @@ static __always_inline void count_in_window(struct cpu_totals *cpu, enum task_co
 		__sync_fetch_and_add(&cpu->unplaced[count], 1);
 }
 
-/* Set what is the same for every kind. The tail is cleared: ring memory holds old bytes. */
-static __always_inline void fill(struct task_event *e, enum task_kind kind,
-				 struct task_struct *task)
+static __always_inline __u64 cgroup_of(enum access access, struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
-	struct task_struct *parent = task->real_parent;
-	struct pid *pid = task->thread_pid;
-	__u32 flags = 0;
+	struct css_set *set = READ(access, task, cgroups);
+	struct cgroup *group = READ(access, set, dfl_cgrp);
+	struct kernfs_node *node = READ(access, group, kn);
+
+	return READ(access, node, id);
+}
+
+static __always_inline __u32 uid_of(enum access access, struct task_struct *task)
+{
+	struct cred *cred = (void *)READ(access, task, real_cred);
+
+	return READ(access, cred, uid.val);
+}
+
+/* Say what a process is, for who lost the events that said it. */
+static __always_inline void name_process(struct process_counts *counts, enum access access,
+					 struct task_struct *task, __u64 boot_ns)
+{
+	struct task_struct *parent = READ(access, task, real_parent);
+	struct task_struct *parent_leader = READ(access, parent, group_leader);
+
+	counts->named_ns = boot_ns;
+	counts->parent_start_ns = READ(access, parent_leader, start_boottime);
+	counts->ppid = READ(access, parent, tgid);
+	counts->cgroup_id = cgroup_of(access, task);
+	counts->uid = uid_of(access, task);
+	bpf_probe_read_kernel(counts->comm, sizeof(counts->comm), &task->comm);
+}
+
+/* Count for a process; where the table has no room, among those that nobody is charged with. */
+static __always_inline void count_for_process(struct cpu_totals *cpu, struct process_counts *fresh,
+					      enum access access, enum task_count count,
+					      struct task_struct *task, __u64 process_start_ns,
+					      __u64 boot_ns)
+{
+	struct process_key key = {.start_ns = process_start_ns, .tgid = READ(access, task, tgid)};
+	struct process_counts *counts = NULL;
+
+	if (process_start_ns)
+		counts = process_at(&key);
+	if (process_start_ns && !counts) {
+		__builtin_memset(fresh, 0, sizeof(*fresh));
+		name_process(fresh, access, task, boot_ns);
+		add_process(&key, fresh);
+		counts = process_at(&key);
+	}
+	if (!counts) {
+		__sync_fetch_and_add(&cpu->uncharged[count], 1);
+		return;
+	}
+	if (count == COUNT_EXEC || !counts->named_ns) /* with a map per core: new on this one */
+		name_process(counts, access, task, boot_ns);
+	__sync_fetch_and_add(&counts->count[count], 1);
+}
+
+/* Set what is the same for every kind. The tail is cleared: ring memory holds old bytes. */
+static __always_inline void fill(struct task_event *e, enum access access, enum task_kind kind,
+				 struct task_struct *task, __u64 process_start_ns)
+{
+	struct task_struct *parent = READ(access, task, real_parent);
+	struct task_struct *parent_leader = READ(access, parent, group_leader);
+	struct cred *cred = (void *)READ(access, task, real_cred);
+	struct pid *pid = READ(access, task, thread_pid);
+	__u32 task_flags = READ(access, task, flags);
+	__u32 level = 0, flags = 0;
 	int i;
 
 #pragma unroll
@@ -104,78 +158,118 @@ static __always_inline void fill(struct task_event *e, enum task_kind kind,
 		e->tail[i] = 0;
 	e->version = TASK_EVENT_VERSION;
 	e->kind = kind;
-	e->pid = task->pid;
-	e->tgid = task->tgid;
-	e->start_ns = task->start_boottime;
-	e->process_start_ns = leader->start_boottime;
-	e->uid = task->real_cred->uid.val;
-	e->gid = task->real_cred->gid.val;
-	e->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	bpf_probe_read_kernel(e->comm, sizeof(e->comm), task->comm);
+	e->pid = READ(access, task, pid);
+	e->tgid = READ(access, task, tgid);
+	e->start_ns = READ(access, task, start_boottime);
+	e->process_start_ns = process_start_ns;
+	e->uid = READ(access, cred, uid.val);
+	e->gid = READ(access, cred, gid.val);
+	e->cgroup_id = cgroup_of(access, task);
+	bpf_probe_read_kernel(e->comm, sizeof(e->comm), &task->comm);
 
-	e->ppid = parent->tgid;
-	e->parent_start_ns = parent->group_leader->start_boottime;
+	e->ppid = READ(access, parent, tgid);
+	e->parent_start_ns = READ(access, parent_leader, start_boottime);
 
 	e->pidns = 0;
 	e->pidns_pid = 0;
 	e->pidns_tgid = 0;
+	if (pid)
+		level = READ(access, pid, level);
 	if (!pid) {
 		flags |= FLAG_PIDNS_UNKNOWN;
-	} else if (!pid->level) {
+	} else if (!level) {
 		e->pidns = INIT_PID_NS_INUM;
 		e->pidns_pid = e->pid;
 		e->pidns_tgid = e->tgid;
 	} else {
-		struct pid *leader_pid = leader->thread_pid;
-		__u64 at = pid->level * bpf_core_type_size(struct upid);
+		/* The verifier lets nobody add to a typed pointer. */
+		struct task_struct *leader = READ(access, task, group_leader);
+		struct pid *leader_pid = READ(PROBED, leader, thread_pid);
+		struct pid *own_pid = READ(PROBED, task, thread_pid);
+		__u64 at = level * SIZE_OF(struct upid);
+		struct pid_namespace *namespace;
 		struct upid inner;
 
-		bpf_probe_read_kernel(&inner, sizeof(inner), (void *)&pid->numbers[0] + at);
+		bpf_probe_read_kernel(&inner, sizeof(inner), (void *)&own_pid->numbers[0] + at);
 		e->pidns_pid = inner.nr;
-		e->pidns = BPF_CORE_READ(inner.ns, ns.inum);
+		namespace = inner.ns;
+		e->pidns = READ(PROBED, namespace, ns.inum);
 		bpf_probe_read_kernel(&inner, sizeof(inner), (void *)&leader_pid->numbers[0] + at);
 		e->pidns_tgid = inner.nr;
 	}
 
 	if (e->pid != e->tgid)
 		flags |= FLAG_THREAD;
-	if (task->flags & PF_KTHREAD)
+	if (task_flags & PF_KTHREAD)
 		flags |= FLAG_KERNEL_THREAD;
-	else if (task->flags & (PF_IO_WORKER | PF_USER_WORKER))
+	else if (task_flags & (PF_IO_WORKER | PF_USER_WORKER))
 		flags |= FLAG_IO_WORKER;
-	if (agent_tgid && (e->tgid == agent_tgid || e->ppid == agent_tgid))
+	if (AGENT_TGID && (e->tgid == AGENT_TGID || e->ppid == AGENT_TGID))
 		flags |= FLAG_AGENT;
 	e->flags = flags;
 }
 
-static __always_inline struct task_event *event_begin(enum task_kind kind, enum task_count count,
-						      struct task_struct *task)
+static __always_inline __u64 process_start(enum access access, struct task_struct *task)
 {
-	__u64 boot_ns = bpf_ktime_get_boot_ns();
+	struct task_struct *leader = READ(access, task, group_leader);
+
+	return READ(access, leader, start_boottime);
+}
+
+/*
+ * Args:
+ *   draft: index of the program's own draft.
+ *   process_start_ns: identity of the task's process; 0 if it cannot be told.
+ */
+static __always_inline struct task_event *event_begin(__u32 draft, enum access access,
+						      enum task_kind kind, enum task_count count,
+						      struct task_struct *task,
+						      __u64 process_start_ns)
+{
+	__u64 boot_ns = boot_clock();
 	struct cpu_totals *cpu = cpu_totals();
+	struct draft *own = NULL;
 	struct task_event *e;
 	__u64 seq;
 
+	if (SETTING(perf_buffer) || SETTING(count_processes))
+		own = draft_at(&draft);
 	if (!cpu)
 		return NULL; /* cannot be: an array has every index */
-	seq = __sync_fetch_and_add(&cpu->seq, 1);
+	seq = take_number(cpu);
 	__sync_fetch_and_add(&cpu->count[count], 1);
 	count_in_window(cpu, count, boot_ns);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (SETTING(count_processes) && own)
+		count_for_process(cpu, &own->process, access, count, task, process_start_ns,
+				  boot_ns);
+	if (SETTING(perf_buffer))
+		e = own ? &own->event : NULL;
+	else
+		e = reserve_event();
 	if (!e) {
 		__sync_fetch_and_add(&cpu->lost[count], 1);
 		return NULL;
 	}
-	fill(e, kind, task);
+	fill(e, access, kind, task, process_start_ns);
 	e->cpu = bpf_get_smp_processor_id();
 	e->seq = seq;
 	e->boot_ns = boot_ns;
 	return e;
 }
 
-static __always_inline int event_submit(struct task_event *e)
+static __always_inline int event_submit(void *ctx, struct task_event *e, enum task_count count)
 {
-	bpf_ringbuf_submit(e, wake_flags(&events));
+	struct cpu_totals *cpu;
+
+	if (!SETTING(perf_buffer)) {
+		submit_event(e, wake_flags(waiting_events()));
+		return 0;
+	}
+	if (output_event_perf(ctx, e)) {
+		cpu = cpu_totals();
+		if (cpu)
+			__sync_fetch_and_add(&cpu->lost[count], 1);
+	}
 	return 0;
 }
 

@@ -2,28 +2,13 @@
 /*
  * The parts of the kernel's types that the probes read.
  *
- * Only names and types of members matter: libbpf relocates every access to where the running
- * kernel has the member (CO-RE). So the object is built the same on any machine, without the BTF
- * of one. Where kernels differ, the differing shapes stand together here, newest first.
+ * Only names and types of members matter here, never their places. The CO-RE object is relocated
+ * by libbpf to where the running kernel has each member, so it is built the same on any machine.
+ * For BCC, which cannot relocate, taskstream.source.kernel_tree rewrites this text with every
+ * member at its place. Where kernels differ, the differing shapes stand together, newest first.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
-
-#include <linux/bpf.h>
-#include <stdbool.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
-
-#define PF_IO_WORKER   0x00000010
-#define PF_USER_WORKER 0x00004000 /* 6.4: "fork: Add USER_WORKER flag to support user workers" */
-#define PF_KTHREAD     0x00200000
-
-#define ERESTARTSYS 512 /* include/linux/errno.h: from here on, never seen by user programs */
-
-#define INIT_PID_NS_INUM 0xEFFFFFFCU /* PROC_PID_INIT_INO in include/linux/proc_ns.h */
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
 	int counter;
@@ -122,26 +107,11 @@ struct linux_binprm {
 	const char *filename;
 };
 
-/* 6.16: "exit: move and extend sched_process_exit() tracepoint" gave it the argument group_dead. */
-struct trace_event_raw_sched_process_exit {
-	bool group_dead;
+/* x86-64 has di and ax, arm64 has regs. */
+struct pt_regs {
+	unsigned long di;
+	unsigned long ax;
+	__u64 regs[31];
 };
-
-struct trace_event_raw_sys_exit {
-	long ret;
-};
-
-struct seq_file;
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-};
-
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-
-#pragma clang attribute pop
 
 #endif

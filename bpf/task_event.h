@@ -7,12 +7,12 @@
 #define TASK_ARGS_MAX 16384
 
 enum task_kind {
-	TASK_FORK = 1,
-	TASK_EXEC = 2,
-	TASK_EXIT = 3,
-	TASK_FREE = 4,
-	TASK_FAIL = 5,
-	TASK_TASK = 6,
+	KIND_FORK = 1,
+	KIND_EXEC = 2,
+	KIND_EXIT = 3,
+	KIND_FREE = 4,
+	KIND_FAIL = 5,
+	KIND_TASK = 6,
 };
 
 enum task_flag {
@@ -42,6 +42,7 @@ enum task_call {
 	CALL_CLONE3 = 4,
 	CALL_EXECVE = 5,
 	CALL_EXECVEAT = 6,
+	CALL_KERNEL_CLONE = 7,
 };
 
 enum task_count {
@@ -214,9 +215,10 @@ struct cpu_totals {
 	__u64 count[COUNT_N];
 	__u64 lost[COUNT_N];
 	__u64 unplaced[COUNT_N];
+	__u64 uncharged[COUNT_N];
 	__u64 args_lost;
 };
-_Static_assert(sizeof(struct cpu_totals) == 208, "cpu_totals");
+_Static_assert(sizeof(struct cpu_totals) == 272, "cpu_totals");
 _Static_assert(__builtin_offsetof(struct cpu_totals, seq) == 0,
 	       "seq");
 _Static_assert(__builtin_offsetof(struct cpu_totals, count) == 8,
@@ -225,7 +227,9 @@ _Static_assert(__builtin_offsetof(struct cpu_totals, lost) == 72,
 	       "lost");
 _Static_assert(__builtin_offsetof(struct cpu_totals, unplaced) == 136,
 	       "unplaced");
-_Static_assert(__builtin_offsetof(struct cpu_totals, args_lost) == 200,
+_Static_assert(__builtin_offsetof(struct cpu_totals, uncharged) == 200,
+	       "uncharged");
+_Static_assert(__builtin_offsetof(struct cpu_totals, args_lost) == 264,
 	       "args_lost");
 
 struct window_totals {
@@ -238,6 +242,44 @@ _Static_assert(__builtin_offsetof(struct window_totals, window) == 0,
 _Static_assert(__builtin_offsetof(struct window_totals, count) == 8,
 	       "count");
 
+struct process_key {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 zero;
+};
+_Static_assert(sizeof(struct process_key) == 16, "process_key");
+_Static_assert(__builtin_offsetof(struct process_key, start_ns) == 0,
+	       "start_ns");
+_Static_assert(__builtin_offsetof(struct process_key, tgid) == 8,
+	       "tgid");
+_Static_assert(__builtin_offsetof(struct process_key, zero) == 12,
+	       "zero");
+
+struct process_counts {
+	__u64 named_ns;
+	__u64 parent_start_ns;
+	__u64 cgroup_id;
+	__u32 ppid;
+	__u32 uid;
+	char comm[16];
+	__u64 count[COUNT_N];
+};
+_Static_assert(sizeof(struct process_counts) == 112, "process_counts");
+_Static_assert(__builtin_offsetof(struct process_counts, named_ns) == 0,
+	       "named_ns");
+_Static_assert(__builtin_offsetof(struct process_counts, parent_start_ns) == 8,
+	       "parent_start_ns");
+_Static_assert(__builtin_offsetof(struct process_counts, cgroup_id) == 16,
+	       "cgroup_id");
+_Static_assert(__builtin_offsetof(struct process_counts, ppid) == 24,
+	       "ppid");
+_Static_assert(__builtin_offsetof(struct process_counts, uid) == 28,
+	       "uid");
+_Static_assert(__builtin_offsetof(struct process_counts, comm) == 32,
+	       "comm");
+_Static_assert(__builtin_offsetof(struct process_counts, count) == 48,
+	       "count");
+
 struct settings {
 	__u32 schema_version;
 	__u32 args_max;
@@ -245,8 +287,12 @@ struct settings {
 	__u64 wake_bytes;
 	__u32 page_bytes;
 	__u32 last_thread_by_map;
+	__u32 perf_buffer;
+	__u32 count_processes;
+	__u64 boot_offset_ns;
+	__u64 no_boot_clock;
 };
-_Static_assert(sizeof(struct settings) == 32, "settings");
+_Static_assert(sizeof(struct settings) == 56, "settings");
 _Static_assert(__builtin_offsetof(struct settings, schema_version) == 0,
 	       "schema_version");
 _Static_assert(__builtin_offsetof(struct settings, args_max) == 4,
@@ -259,5 +305,13 @@ _Static_assert(__builtin_offsetof(struct settings, page_bytes) == 24,
 	       "page_bytes");
 _Static_assert(__builtin_offsetof(struct settings, last_thread_by_map) == 28,
 	       "last_thread_by_map");
+_Static_assert(__builtin_offsetof(struct settings, perf_buffer) == 32,
+	       "perf_buffer");
+_Static_assert(__builtin_offsetof(struct settings, count_processes) == 36,
+	       "count_processes");
+_Static_assert(__builtin_offsetof(struct settings, boot_offset_ns) == 40,
+	       "boot_offset_ns");
+_Static_assert(__builtin_offsetof(struct settings, no_boot_clock) == 48,
+	       "no_boot_clock");
 
 #endif

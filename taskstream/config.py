@@ -14,9 +14,11 @@ from typing import Any
 from taskstream import place
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.hook import CAPABILITIES
 
 __all__ = [
     "EMBEDDED",
+    "NONE",
     "OFF",
     "OPTIONS",
     "Config",
@@ -34,6 +36,9 @@ EMBEDDED = "embedded"
 
 OFF = "off"
 """The value of a topic or an address that stands for none."""
+
+NONE = "none"
+"""The value of a list that stands for an empty one."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -114,6 +119,15 @@ def _ring_size(text: str) -> int:
     return size
 
 
+def _capabilities(text: str) -> tuple[str, ...]:
+    if text == NONE:
+        return ()
+    names = tuple(part.strip() for part in text.split(","))
+    if not set(names) <= set(CAPABILITIES):
+        raise ValueError(text)
+    return names
+
+
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
 OPTIONS: dict[str, dict[str, Option]] = {
@@ -155,6 +169,10 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "queue wait ms": Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
         "drain timeout": Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
     },
+    "probes": {
+        "buffer": Option("buffer", _one_of("auto", "ring", "perf"), "auto, ring or perf"),
+        "without": Option("without", _capabilities, f"{NONE}, or of {', '.join(CAPABILITIES)}"),
+    },
     "ring": {
         "size": Option("ring_bytes", _ring_size, _RING),
         "arguments size": Option("args_ring_bytes", _ring_size, _RING),
@@ -177,6 +195,8 @@ class Config:
     type_format: str = "auto"
     tracing: str = "trampoline"
     maps_per_core: bool = True
+    buffer: str = "auto"
+    without: tuple[str, ...] = ()
     lifetime_s: int = 300
     chart_semantics: str = "documented"
     chart_commands: bool = False

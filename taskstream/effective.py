@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskstream.config import OPTIONS, Config, Setting, redacted
+from taskstream.config import NONE, OPTIONS, Config, Setting, redacted
 
 __all__ = ["COMMAND_LINE", "DEFAULT", "Effective", "effective"]
 
@@ -58,6 +58,8 @@ def effective(
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or NONE
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 

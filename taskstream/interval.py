@@ -91,6 +91,8 @@ class Interval:
         received: Events of the window that came through the ring, by `COUNTS`.
         missed: Program runs that the kernel skipped meanwhile, by program; not in ``counts``.
         failures_watched: Whether failed calls were counted at all (load mode ``return``).
+        release_late: Whether releases were seen at sched_process_free, which stands in for
+            release_task and runs an RCU grace period later.
         groups: Series by dimension (``app``, ``cgroup``, ``service``, ``errno`` ...) and name,
             from the events that came through the ring; a dimension that nobody asked for is
             absent, a group that was quiet is there with zeros.
@@ -105,6 +107,7 @@ class Interval:
     received: tuple[int, ...]
     missed: Mapping[str, int] = field(default_factory=dict)
     failures_watched: bool = True
+    release_late: bool = False
     groups: Mapping[str, Mapping[str, Series]] = field(default_factory=dict)
     zombies: Zombies | None = None
     agent: Agent | None = None

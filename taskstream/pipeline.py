@@ -149,6 +149,7 @@ class Pipeline:
         sink: Publishes them.
         rhythm: When to do what.
         failures_watched: Whether the source sees failed calls.
+        release_late: Whether it sees releases an RCU grace period late.
         on_interval: Called with each closed interval.
         groups: Counts the events by group; None for nobody.
         now_ns: CLOCK_BOOTTIME.
@@ -161,6 +162,7 @@ class Pipeline:
         rhythm: Rhythm,
         *,
         failures_watched: bool,
+        release_late: bool = False,
         on_interval: Callable[[Interval], None],
         groups: Grouping | None = None,
         now_ns: Callable[[], int] = clock.boot_ns,
@@ -169,6 +171,7 @@ class Pipeline:
         self._sink = sink
         self._rhythm = rhythm
         self._failures_watched = failures_watched
+        self._release_late = release_late
         self._on_interval = on_interval
         self._groups = groups or _NoGroups()
         self._now_ns = now_ns
@@ -268,6 +271,7 @@ class Pipeline:
             received=tuple(received.tolist()),
             missed={k: v - self._missed.get(k, 0) for k, v in missed.items() if v},
             failures_watched=self._failures_watched,
+            release_late=self._release_late,
             groups=groups,
             zombies=zombies,
         )

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from taskstream import resource
 
-__all__ = ["APP_GROUPS", "PROCESS", "candidates", "find", "user_file"]
+__all__ = ["APP_GROUPS", "PROCESS", "REJECT_LIST", "candidates", "find", "user_file"]
 
 PROCESS = "process.conf"
 """The options; within Netdata's directories it lies in ``ebpf.d``, as its document says."""
 
 APP_GROUPS = "apps_groups.conf"
 """The app groups; Netdata's own file serves, where there is one."""
+
+REJECT_LIST = "ebpf_kernel_reject_list.txt"
+"""Kernels that are known to fail; Netdata's own file serves, where there is one."""
 
 _USER_DIR = Path("/etc/taskstream")
 _NETDATA_USER_DIR = Path("/etc/netdata")

@@ -21,6 +21,8 @@ __all__ = [
     "FLAGS",
     "KINDS",
     "NO_CPU",
+    "PROCESS_COUNTS",
+    "PROCESS_KEY",
     "RECORD",
     "SETTINGS",
     "VERSION",
@@ -161,10 +163,31 @@ CPU_TOTALS = np.dtype(
         ("count", "<u8", (_N,)),
         ("lost", "<u8", (_N,)),
         ("unplaced", "<u8", (_N,)),
+        ("uncharged", "<u8", (_N,)),
         ("args_lost", "<u8"),
     ]
 )
-"""Cumulative totals of one CPU since the start of the run, by `COUNTS`."""
+"""Cumulative totals of one CPU since the start of the run, by `COUNTS`.
+
+``lost`` found no room in the ring, ``unplaced`` no window's slot, ``uncharged`` no entry in the
+table of processes.
+"""
+
+PROCESS_KEY = np.dtype([("start_ns", "<u8"), ("tgid", "<u4"), ("zero", "<u4")])
+"""Identity of a process in the kernel side's tables."""
+
+PROCESS_COUNTS = np.dtype(
+    [
+        ("named_ns", "<u8"),
+        ("parent_start_ns", "<u8"),
+        ("cgroup_id", "<u8"),
+        ("ppid", "<u4"),
+        ("uid", "<u4"),
+        ("comm", "S16"),
+        ("count", "<u8", (_N,)),
+    ]
+)
+"""Cumulative counts of one process, by `COUNTS`, with what it was at ``named_ns``."""
 
 WINDOW_TOTALS = np.dtype([("window", "<u8"), ("count", "<u8", (_N,))])
 """Totals of one CPU in one window of time (boot_ns // window_ns)."""

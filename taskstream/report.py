@@ -167,6 +167,7 @@ def _interval_to_map(interval: Interval) -> dict[str, Any]:
         "received": _named(interval.received),
         "missed": dict(interval.missed),
         "failures_watched": interval.failures_watched,
+        "release_late": interval.release_late,
     }
 
 
@@ -179,4 +180,6 @@ def _interval_from_map(map_: Any) -> Interval:
         received=_listed(map_, "received"),
         missed=_missed(map_),
         failures_watched=_of(bool, map_, "failures_watched"),
+        # The first agents knew no other way, and did not say it.
+        release_late=_of(bool, {"release_late": True, **map_}, "release_late"),
     )

@@ -6,7 +6,7 @@ The stock files lie beside the modules. The others do so in a wheel; in a clone 
 
 from pathlib import Path
 
-__all__ = ["bpf_object", "schema", "stock"]
+__all__ = ["bpf_object", "bpf_source", "schema", "stock"]
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
@@ -23,7 +23,18 @@ def stock(name: str) -> Path:
     return _PACKAGE / "stock" / name
 
 
-def bpf_object() -> Path:
-    """Return the path at which the compiled CO-RE object should be; it may be missing."""
-    packaged = _PACKAGE / "bpf" / "taskstream.bpf.o"
-    return packaged if packaged.exists() else _CLONE / "build" / "taskstream.bpf.o"
+def bpf_object(*, claims: bool = False) -> Path:
+    """Return the path at which the compiled CO-RE object should be; it may be missing.
+
+    Args:
+        claims: The one for kernels whose BPF has no atomic fetch-and-add.
+    """
+    name = "taskstream-claims.bpf.o" if claims else "taskstream.bpf.o"
+    packaged = _PACKAGE / "bpf" / name
+    return packaged if packaged.exists() else _CLONE / "build" / name
+
+
+def bpf_source(name: str) -> Path:
+    """Return the path of a file of ``bpf/``, which BCC compiles at the start of the agent."""
+    packaged = _PACKAGE / "bpf" / name
+    return packaged if packaged.exists() else _CLONE / "bpf" / name

@@ -94,7 +94,7 @@ def c_header() -> str:
         f"#define TASK_EVENT_VERSION {record.VERSION}",
         "#define TASK_ARGS_MAX 16384",
         "",
-        *_c_enum("task_kind", {f"TASK_{k.upper()}": v for k, v in record.KINDS.items()}),
+        *_c_enum("task_kind", {f"KIND_{k.upper()}": v for k, v in record.KINDS.items()}),
         *_c_enum("task_flag", {f"FLAG_{f.name.upper()}": f.mask for f in record.FLAGS.values()}),
         *_c_enum("task_call", {f"CALL_{k.upper()}": v for k, v in record.CALLS.items()}),
         *_c_enum(
@@ -106,6 +106,8 @@ def c_header() -> str:
         *_c_struct("exec_args", record.ARGS_HEADER),
         *_c_struct("cpu_totals", record.CPU_TOTALS),
         *_c_struct("window_totals", record.WINDOW_TOTALS),
+        *_c_struct("process_key", record.PROCESS_KEY),
+        *_c_struct("process_counts", record.PROCESS_COUNTS),
         *_c_struct("settings", record.SETTINGS),
         "#endif",
         "",

@@ -158,7 +158,13 @@ def _kafka_options(config: Config) -> KafkaOptions:
 
 def _live_options(config: Config) -> LiveOptions:
     return LiveOptions(
+        type_format=config.type_format,
+        tracing=config.tracing,
         load_mode=config.load_mode,
+        buffer=config.buffer,
+        without=config.without,
+        pid_table_size=config.pid_table_size,
+        maps_per_core=config.maps_per_core,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,
         args_ring_bytes=config.args_ring_bytes,
@@ -285,7 +291,8 @@ def record(
                 flush_ms=config.flush_ms,
                 drain_timeout_s=config.drain_timeout_s,
             ),
-            failures_watched=config.load_mode == "return",
+            failures_watched=source.plan.failures_watched,
+            release_late=source.plan.release_late,
             on_interval=_Intervals(config, source, sink, groups, screen, metrics),
             groups=groups,
         )

@@ -4,14 +4,12 @@ Rim: touches the kernel, and a broker if there is one to ask. What it loads and 
 gone when it returns. What the answers mean: ``judgement``.
 """
 
-import gzip
 import importlib
 import mmap
 import os
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,20 @@ from taskstream import resource
 from taskstream.doctor import judgement
 from taskstream.doctor.judgement import Finding
 from taskstream.errors import KernelError
+from taskstream.hook import Hook, HookRefusedError, Plan, choose
 from taskstream.record import RECORD, SETTINGS, VERSION
 from taskstream.source import libbpf
-from taskstream.source.live import HOOKS
+from taskstream.source.bpf_object import BpfObject
+from taskstream.source.kernel import RunningKernel, check_not_rejected
+from taskstream.source.kernel_config import read_config
+from taskstream.source.legacy import headers_path
+from taskstream.source.live import LiveOptions
+from taskstream.source.probes import SNAPSHOT, load
 
-__all__ = ["examine", "read_config"]
+__all__ = ["examine"]
 
-_CONFIG_FILES = ("proc/config.gz", "boot/config-{0}", "lib/modules/{0}/config")
-_RINGS = ("events", "args")
 _REBUILD = "build it again with `make bpf`, or install the wheel again"
+_KINDS = ("fork", "exec", "exit", "free", "fail")
 
 
 def examine(
@@ -54,8 +57,8 @@ def examine(
     """
     findings: list[Finding] = []
     findings += _look(root)
-    findings += _try(object_path or resource.bpf_object(), {f.check: f for f in findings})
     findings.append(_find_bcc())
+    findings += _try(object_path, findings)
     findings += _ask_broker(kafka, topic, timeout_s)
     findings.append(judgement.judge_all(findings))
     return findings
@@ -69,23 +72,6 @@ def _read(path: Path) -> str | None:
         return path.read_text(errors="replace")
     except OSError:
         return None
-
-
-def read_config(root: Path, release: str) -> tuple[str | None, str]:
-    """Return the kernel's configuration and the file that it is from.
-
-    Returns:
-        The text, or None with all the places where no file can be read.
-    """
-    places = [place.format(release) for place in _CONFIG_FILES]
-    for place in places:
-        try:
-            raw = (root / place).read_bytes()
-            text = gzip.decompress(raw) if place.endswith(".gz") else raw
-        except (OSError, EOFError, zlib.error):  # the last two: damaged
-            continue
-        return text.decode(errors="replace"), f"/{place}"
-    return None, " ".join(f"/{place}" for place in places)
 
 
 def _look(root: Path) -> Iterator[Finding]:
@@ -133,25 +119,50 @@ def _find_bcc() -> Finding:
 # --- to try --------------------------------------------------------------------------------------
 
 
-def _try(path: Path, so_far: Mapping[str, Finding]) -> Iterator[Finding]:
+def _try(object_path: Path | None, findings: Sequence[Finding]) -> Iterator[Finding]:
+    so_far = {finding.check: finding for finding in findings}
     try:
         yield Finding("libbpf", "ok", libbpf.version())
     except KernelError as error:
         repair = "install libbpf 1.0 or newer (Debian: apt-get install libbpf1)"
         yield Finding("libbpf", "fail", str(error).split(" (")[0], repair)
         return
-    compiled = _open_object(path)
+    kernel = RunningKernel(mounting=False)
+    claims = bool(kernel.lacks("fetch-and-add"))
+    compiled = _open_object(object_path or resource.bpf_object(claims=claims))
     yield compiled
-    yield _try_ring_buffer(so_far)
+    yield _judge_rejection()
+    options = LiveOptions(
+        load_mode="return",
+        ring_bytes=mmap.PAGESIZE,
+        args_ring_bytes=mmap.PAGESIZE,
+        object_path=object_path,
+    )
+    for capability in ("ring buffer", "fentry", "kprobes"):
+        yield judgement.judge_capability(capability, kernel.lacks(capability), so_far)
+    yield judgement.judge_headers(headers_path(), os.uname().release, btf=not kernel.lacks("BTF"))
     if compiled.state != "ok":
-        for check in ("iterator", *(f"hook {kind}" for kind in HOOKS)):
+        for check in ("iterator", *(f"hook {kind}" for kind in _KINDS)):
             yield Finding(check, "unknown", "not tried without the BPF object", compiled.repair)
         return
-    yield _try_iterator(path, so_far)
-    programs = [program for kind in HOOKS for program in HOOKS[kind]]
-    sections, refused = _sections(path), _try_programs(path, programs)
-    for kind, own in HOOKS.items():
-        yield judgement.judge_hook(kind, {sections[p]: refused[p] for p in own}, so_far)
+    yield _try_iterator(options, kernel, so_far)
+    for type_format, tracing in (
+        ("co-re", "trampoline"),
+        ("co-re", "probe"),
+        ("co-re", "tracepoint"),
+        ("legacy", "probe"),
+    ):
+        wanted = replace(options, type_format=type_format, tracing=tracing)
+        yield _try_mode(wanted, kernel)
+    yield from _try_default(options, kernel, so_far)
+
+
+def _judge_rejection() -> Finding:
+    try:
+        check_not_rejected()
+    except KernelError as error:
+        return Finding("reject list", "fail", str(error), "run another kernel")
+    return Finding("reject list", "ok", "this kernel is not on it")
 
 
 def _open_object(path: Path) -> Finding:
@@ -160,7 +171,7 @@ def _open_object(path: Path) -> Finding:
         repair = "build it with `make bpf`, or install a wheel"
         return Finding(check, "fail", f"{path} is missing", repair)
     try:
-        with libbpf.BpfObject(path) as opened:
+        with BpfObject(path) as opened:
             data = opened.data(".rodata")
             ours = len(data) == SETTINGS.itemsize
             found = int(np.frombuffer(data, SETTINGS, 1)["schema_version"][0]) if ours else None
@@ -172,70 +183,75 @@ def _open_object(path: Path) -> Finding:
     return Finding(check, "ok", f"{path}, schema version {found}")
 
 
-def _sections(path: Path) -> dict[str, str]:
-    with libbpf.BpfObject(path) as opened:
-        return opened.programs
-
-
-def _try_ring_buffer(so_far: Mapping[str, Finding]) -> Finding:
+def _try_iterator(
+    options: LiveOptions, kernel: RunningKernel, so_far: Mapping[str, Finding]
+) -> Finding:
+    nothing = Plan("co-re", "perf" if kernel.lacks("ring buffer") else "ring", (), ())
     try:
-        libbpf.try_ring_buffer(mmap.PAGESIZE)
-    except KernelError as error:
-        reason = str(error)
-        if "Invalid argument" in reason:
-            return Finding("ring buffer", "fail", "this kernel has none", "run Linux 5.8 or newer")
-        repair = judgement.hook_repair("", reason, so_far)
-        return Finding("ring buffer", "fail", f"cannot be created: {reason}", repair)
-    return Finding("ring buffer", "ok", "can be created")
-
-
-@contextmanager
-def _loaded(path: Path, programs: Sequence[str]) -> Iterator[libbpf.BpfObject]:
-    """Load some programs of the object, with the smallest rings; all is gone at the end."""
-    with libbpf.BpfObject(path) as opened:
-        for ring in _RINGS:
-            opened.set_max_entries(ring, mmap.PAGESIZE)
-        for program in opened.programs:
-            if program not in programs:
-                opened.leave_out(program)
-        opened.load()
-        yield opened
-
-
-def _try_iterator(path: Path, so_far: Mapping[str, Finding]) -> Finding:
-    iterators = [program for program, at in _sections(path).items() if at == "iter/task"]
-    try:
-        with _loaded(path, iterators) as opened:
-            opened.attach(iterators[0])
-            tasks = len(opened.read_iterator(iterators[0])) // RECORD.itemsize
+        with load(nothing, options, kernel, iterator=True) as probes:
+            read = libbpf.read_iterator(probes.attach(SNAPSHOT).link)
     except KernelError as error:
         reason = judgement.refusal(str(error))
         repair = judgement.hook_repair("iter/task", reason, so_far)
-        return Finding("iterator", "fail", f"the running tasks cannot be read: {reason}", repair)
-    return Finding("iterator", "ok", f"reads {tasks} tasks")
+        found = f"the running tasks are read from /proc: {reason}"
+        return Finding("iterator", "warn", found, repair)
+    return Finding("iterator", "ok", f"reads {len(read) // RECORD.itemsize} tasks")
 
 
-def _try_programs(path: Path, programs: Sequence[str]) -> dict[str, str | None]:
+def _try_mode(wanted: LiveOptions, kernel: RunningKernel) -> Finding:
+    """Load and attach one row of the matrix, in load mode `return`."""
+    try:
+        plan = choose(wanted, kernel)
+    except KernelError as error:
+        return judgement.judge_mode(wanted, None, {}, str(error))
+    fallback = next((note for note in plan.notes if "falls back" in note), "")
+    if wanted.type_format == "co-re" and fallback:
+        reasons = fallback.partition(": ")[2]
+        return judgement.judge_mode(wanted, None, {}, reasons.partition("; ")[0])
+    return judgement.judge_mode(wanted, plan, _try_hooks(plan, wanted, kernel), "")
+
+
+def _try_default(
+    options: LiveOptions, kernel: RunningKernel, so_far: Mapping[str, Finding]
+) -> Iterator[Finding]:
+    """Load and attach what the agent would take without being told, hook by hook."""
+    try:
+        plan = choose(options, kernel)
+    except KernelError as error:
+        for kind in _KINDS:
+            repair = judgement.hook_repair("", str(error), so_far)
+            yield Finding(f"hook {kind}", "fail", str(error), repair)
+        return
+    refused = _try_hooks(plan, options, kernel)
+    for kind in _KINDS:
+        own = {hook.place: refused[hook] for hook in plan.hooks if hook.kind == kind}
+        consequence = [note for note in plan.notes if note.startswith("failed ")]
+        yield judgement.judge_hook(kind, own, so_far, consequence if kind == "fail" else ())
+    yield Finding("default", "ok", f"{plan.type_format}, {plan.tracing}, {plan.buffer} buffer")
+
+
+def _try_hooks(plan: Plan, options: LiveOptions, kernel: RunningKernel) -> dict[Hook, str | None]:
     """Load programs together and attach them one by one.
 
     One program can keep all from loading; then each is tried alone.
 
     Returns:
-        By program: the kernel's reason for refusing it, None if it was attached.
+        By hook: the kernel's reason for refusing it, None if it was attached.
     """
-    refused: dict[str, str | None] = dict.fromkeys(programs)
+    refused: dict[Hook, str | None] = dict.fromkeys(plan.hooks)
     try:
-        with _loaded(path, programs) as opened:
-            for program in programs:
+        with load(plan, options, kernel, iterator=False) as probes:
+            for hook in plan.hooks:
                 try:
-                    opened.attach(program)
-                except KernelError as error:
-                    refused[program] = judgement.refusal(str(error))
+                    probes.attach(hook)
+                except HookRefusedError as error:
+                    refused[hook] = error.reason
         return refused
     except KernelError as error:
-        if len(programs) == 1:
-            return {programs[0]: judgement.refusal(str(error))}
-    return {program: _try_programs(path, [program])[program] for program in programs}
+        if len(plan.hooks) == 1 or plan.type_format == "legacy":
+            return dict.fromkeys(plan.hooks, judgement.refusal(str(error)))
+    alone = [replace(plan, hooks=(hook,)) for hook in plan.hooks]
+    return {hook: _try_hooks(one, options, kernel)[hook] for one in alone for hook in one.hooks}
 
 
 # --- to ask --------------------------------------------------------------------------------------

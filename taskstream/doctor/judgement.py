@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
+
+from taskstream.hook import Hook, Mode, Plan
 
 __all__ = [
     "TRACING",
@@ -20,12 +23,15 @@ __all__ = [
     "judge_broker_faults",
     "judge_btf",
     "judge_capabilities",
+    "judge_capability",
     "judge_cgroups",
     "judge_config",
     "judge_cpus",
+    "judge_headers",
     "judge_hook",
     "judge_kernel",
     "judge_lockdown",
+    "judge_mode",
     "judge_tracing",
     "refusal",
     "visible_mounts",
@@ -74,7 +80,7 @@ _WHOLE_UID_RANGE = ["0", "0", "4294967295"]
 _AS_ROOT = "run as root, or grant CAP_BPF and CAP_PERFMON; in a container, with --cap-add"
 
 TRACING = {"/sys/kernel/tracing": "tracefs", "/sys/kernel/debug": "debugfs"}
-_STANDS_IN = {"free": "; stands in for release_task, and runs an RCU grace period after it"}
+_STANDS_IN = "; stands in for release_task, and runs an RCU grace period after it"
 
 _BROKER_REPAIRS = {  # by what librdkafka says
     "Failed to resolve": "correct the host name in --bootstrap, or this machine's name service",
@@ -157,7 +163,7 @@ def judge_tracing(mounted: Mapping[str, str], readable: Iterable[str]) -> Findin
     if not usable:
         elsewhere = [p for p, kind in mounted.items() if kind == "tracefs"]
         found = f"only at {elsewhere[0]}" if elsewhere else "not mounted"
-        repair = "mount -t tracefs none /sys/kernel/tracing"
+        repair = "mount -t tracefs none /sys/kernel/tracing (the agent does, where it may)"
         return Finding("tracefs", "warn", f"{found}: {without}", repair)
     place = " and ".join(f"{TRACING[point]} at {point}" for point in usable)
     if not set(usable) & set(readable):
@@ -222,7 +228,66 @@ def judge_btf(size: int | None) -> Finding:
         return Finding("BTF", "ok", f"{size / 1e6:.1f} MB in /sys/kernel/btf/vmlinux")
     found = "/sys/kernel/btf/vmlinux is " + ("missing" if size is None else "empty")
     repair = "run a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-    return Finding("BTF", "fail", f"{found}: the CO-RE object cannot be relocated", repair)
+    return Finding("BTF", "warn", f"{found}: type format `co-re` cannot be used", repair)
+
+
+def judge_headers(place: Path | None, release: str, *, btf: bool) -> Finding:
+    """Judge where the kernel's headers are; type format `legacy` prefers them to BTF."""
+    if place:
+        return Finding("kernel headers", "ok", str(place))
+    if btf:
+        return Finding("kernel headers", "ok", "none: `legacy` compiles with types made from BTF")
+    found = "none, and no BTF: type format `legacy` cannot be used"
+    repair = f"install them (Debian: apt-get install linux-headers-{release})"
+    return Finding("kernel headers", "warn", found, repair)
+
+
+_CONSEQUENCES = {
+    "ring buffer": "events come through perf buffers",
+    "fentry": "tracing `trampoline` cannot be used",
+    "kprobes": "tracing `probe` cannot be used, and `legacy` takes tracepoints",
+}
+
+
+def judge_capability(capability: str, reason: str, so_far: Mapping[str, Finding]) -> Finding:
+    """Judge something that was tried.
+
+    Args:
+        capability: What.
+        reason: Why it cannot be had; empty if it can.
+        so_far: Findings by check, to explain a refusal.
+    """
+    if not reason:
+        return Finding(capability, "ok", "can be used")
+    found = f"{reason}: {_CONSEQUENCES[capability]}"
+    return Finding(capability, "warn", found, hook_repair(capability, reason, so_far))
+
+
+def judge_mode(
+    mode: Mode, plan: Plan | None, refused: Mapping[Hook, str | None], reason: str
+) -> Finding:
+    """Judge one row of the matrix: a type format, and a way of watching kernel functions.
+
+    Args:
+        mode: The row.
+        plan: What was loaded; None if there is nothing to load.
+        refused: By hook: the kernel's reason, or None if it attached.
+        reason: Why there is nothing to load.
+    """
+    legacy = mode.type_format == "legacy"
+    check = "mode legacy" if legacy else f"mode {mode.type_format} {mode.tracing}"
+    if plan is None:
+        return Finding(check, "warn", f"no: {reason}")
+    reasons = {hook: why for hook, why in refused.items() if why is not None}
+    broken = [hook for hook in reasons if hook.kind != "fail"]
+    if broken:
+        return Finding(check, "warn", f"no: {broken[0].place}: {reasons[broken[0]]}")
+    failed = next(iter(reasons), None)
+    modes = "entry, return" if not failed else f"entry; not return: {failed.place}"
+    modes += f": {reasons[failed]}" if failed else ""
+    release = next((hook.place for hook in plan.hooks if hook.kind == "free"), "none")
+    late = ", late" if plan.release_late else ""
+    return Finding(check, "ok", f"yes: {modes} (release at {release}{late})")
 
 
 def refusal(message: str) -> str:
@@ -241,6 +306,8 @@ def hook_repair(section: str, reason: str, so_far: Mapping[str, Finding]) -> str
     causes = ["capabilities", "CONFIG_BPF_SYSCALL", "CONFIG_TRACEPOINTS", "lockdown", "BTF"]
     if section.startswith("tp/"):
         causes += ["tracefs", "CONFIG_EVENT_TRACING", "CONFIG_FTRACE_SYSCALLS"]
+    if "probe" in section:
+        causes += ["CONFIG_KPROBES"]
     for cause in causes:
         finding = so_far.get(cause)
         if finding and finding.state in ("fail", "warn") and finding.repair:
@@ -257,21 +324,29 @@ def _join(sections: Sequence[str]) -> str:
 
 
 def judge_hook(
-    kind: str, refused: Mapping[str, str | None], so_far: Mapping[str, Finding]
+    kind: str,
+    refused: Mapping[str, str | None],
+    so_far: Mapping[str, Finding],
+    missing: Sequence[str] = (),
 ) -> Finding:
-    """Judge one hook.
+    """Judge the hooks of one kind of event.
 
     Args:
         kind: Of event.
         refused: By section of each program: the kernel's reason, or None if it attached.
         so_far: Findings by check, to explain a refusal.
+        missing: What is not seen, and why, for want of anything to attach to.
     """
+    if missing:
+        found = "; ".join(missing)
+        return Finding(f"hook {kind}", "warn", found, hook_repair("tp/", found, so_far))
     reasons: dict[str, list[str]] = {}
     for section, reason in refused.items():
         if reason is not None:
             reasons.setdefault(reason, []).append(section)
     if not reasons:
-        found = f"attaches at {_join(list(refused))}{_STANDS_IN.get(kind, '')}"
+        late = _STANDS_IN if any("sched_process_free" in place for place in refused) else ""
+        found = f"attaches at {_join(list(refused))}{late}"
         return Finding(f"hook {kind}", "ok", found)
     found = "; ".join(f"{_join(places)}: {reason}" for reason, places in reasons.items())
     reason, places = next(iter(reasons.items()))
@@ -320,10 +395,11 @@ def judge_all(findings: Sequence[Finding]) -> Finding:
         repair = "repair these first"
         return Finding("agent", "fail", f"cannot run: {', '.join(failed)}", repair)
     hooks = {f.check: f.state for f in findings if f.check.startswith("hook ")}
+    default = next((f.found for f in findings if f.check == "default"), "tracepoint")
     failing = hooks.pop("hook fail", "unknown")
     if set(hooks.values()) != {"ok"}:
         return Finding("agent", "unknown", "not every hook was tried", "see the lines above")
     if failing == "ok":
-        return Finding("agent", "ok", "can run: tracepoint, load mode `entry` or `return`")
-    found = "can run: tracepoint, load mode `entry`; failed calls are not seen"
+        return Finding("agent", "ok", f"can run: {default}; load mode `entry` or `return`")
+    found = f"can run: {default}; load mode `entry`; not all failed calls are seen"
     return Finding("agent", "warn", found, "see hook fail")

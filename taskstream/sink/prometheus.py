@@ -152,6 +152,11 @@ class Metrics(Collector):
             "Unix time of the end of the interval that these numbers are of.",
             last.wall_ns / 1e9,
         )
+        yield self._gauge(
+            "taskstream_release_late",
+            "1 if releases are seen at sched_process_free, an RCU grace period after release_task.",
+            float(last.release_late),
+        )
         if last.zombies is not None:
             yield self._gauge(
                 "taskstream_zombies",

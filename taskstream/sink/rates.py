@@ -83,6 +83,7 @@ def _message(
         "start_wall_ns": interval.start_ns + offset_ns,
         "end_wall_ns": interval.wall_ns,
         "exact": interval.exact,
+        "release_late": interval.release_late,
         "groups": [
             {
                 "group": drawing.group or None,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
 from taskstream.chart import DOCUMENTED, SCOPES, draw
+from taskstream.hook import RELEASE_LATE
 from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.rates import CHARTS, charts
 from taskstream.record import COUNTS
@@ -61,6 +62,7 @@ def interval_to_json(interval: Interval, semantics: str = DOCUMENTED) -> dict[st
         "lost": interval.lost(),
         "missed": dict(interval.missed),
         "exact": interval.exact,
+        "release_late": interval.release_late,
     }
 
 
@@ -107,6 +109,8 @@ class PlainLines:
         cells.append(str(interval.lost()))
         widths = [max(len(name), 8) for name in head]
         if not self._headed:
+            if interval.release_late:
+                self._out.write(f"# {RELEASE_LATE}\n")
             self._out.write(_columns(head, widths))
             self._headed = True
         self._out.write(_columns(cells, widths))
@@ -207,6 +211,7 @@ class LiveTable:
 def _note(interval: Interval | None) -> str:
     if interval is None:
         return "waiting for the first interval to end"
+    notes = [RELEASE_LATE] if interval.release_late else []
     if not interval.exact:
-        return f"not exact: the kernel skipped probes ({dict(interval.missed)})"
-    return ""
+        notes.append(f"not exact: the kernel skipped probes ({dict(interval.missed)})")
+    return "\n".join(notes)

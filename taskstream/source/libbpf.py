@@ -1,38 +1,72 @@
-"""The part of libbpf that a live source needs, through its shared library.
+"""The part of libbpf that a live source needs, through its shared library: calls on descriptors.
 
-Rim: the only module that knows libbpf. It loads an object, attaches its programs and reads
-its maps; it does not know what an event is. API: https://libbpf.readthedocs.io
+Rim: with ``bpf_object``, the only module that knows libbpf. It does not know what an event is.
+API: https://libbpf.readthedocs.io, struct layouts: include/uapi/linux/bpf.h
 """
 
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.errors import KernelError
 
-__all__ = ["BpfObject", "ProgramInfo", "possible_cpus", "try_ring_buffer", "version"]
+__all__ = [
+    "ProgramInfo",
+    "bpf",
+    "delete",
+    "enable_run_time_stats",
+    "function_id",
+    "info",
+    "link_perf_event",
+    "log",
+    "lookup",
+    "missed_by_link",
+    "open_iterator",
+    "open_raw_tracepoint",
+    "possible_cpus",
+    "read_iterator",
+    "read_table",
+    "reason",
+    "try_program",
+    "try_ring_buffer",
+    "update",
+    "version",
+]
+
+FENTRY = 24  # BPF_TRACE_FENTRY
+TRACING = 26  # BPF_PROG_TYPE_TRACING
+SOCKET_FILTER = 1  # BPF_PROG_TYPE_SOCKET_FILTER
 
 _NAME = "libbpf.so.1"
+_RING_BUFFER = 27  # BPF_MAP_TYPE_RINGBUF
+_TRACE_ITER = 28  # BPF_TRACE_ITER
+_PERF_EVENT = 41  # BPF_PERF_EVENT, a link to a perf event (5.15)
+_BATCH = 4096
+
 _INFO_BYTES = 256
-_RING_BUFFER = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
-_INFO_RUN_TIME = 192  # offsetof(struct bpf_prog_info, run_time_ns), include/uapi/linux/bpf.h
+_INFO_RUN_TIME = 192  # offsetof(struct bpf_prog_info, run_time_ns)
+_LINK_TYPE_PERF_EVENT = 7  # BPF_LINK_TYPE_PERF_EVENT
+_LINK_KINDS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE (6.6)
+_LINK_KIND = 16  # offsetof(struct bpf_link_info, perf_event.type)
+_LINK_MISSED = 48  # offsetof(struct bpf_link_info, perf_event.kprobe.missed) (6.7)
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _POINTER = ctypes.c_void_p
 _INT = ctypes.c_int
+_U32 = ctypes.c_uint32
 _TEXT = ctypes.c_char_p
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_set_print": (_POINTER, (_PRINT,)),
     "libbpf_num_possible_cpus": (_INT, ()),
     "libbpf_version_string": (_TEXT, ()),
+    "libbpf_find_vmlinux_btf_id": (_INT, (_TEXT, _INT)),
     "bpf_object__open_file": (_POINTER, (_TEXT, _POINTER)),
     "bpf_object__load": (_INT, (_POINTER,)),
     "bpf_object__close": (None, (_POINTER,)),
@@ -40,32 +74,46 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__next_program": (_POINTER, (_POINTER, _POINTER)),
     "bpf_map__name": (_TEXT, (_POINTER,)),
     "bpf_map__fd": (_INT, (_POINTER,)),
-    "bpf_map__set_max_entries": (_INT, (_POINTER, ctypes.c_uint32)),
+    "bpf_map__set_max_entries": (_INT, (_POINTER, _U32)),
+    "bpf_map__set_type": (_INT, (_POINTER, _INT)),
+    "bpf_map__set_autocreate": (_INT, (_POINTER, ctypes.c_bool)),
     "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(ctypes.c_size_t))),
-    "bpf_map_create": (_INT, (_INT, _TEXT, *[ctypes.c_uint32] * 3, _POINTER)),
+    "bpf_map_create": (_INT, (_INT, _TEXT, *[_U32] * 3, _POINTER)),
     "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_map_lookup_batch": (_INT, (_INT, *[_POINTER] * 6)),
     "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_uint64)),
+    "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
     "bpf_program__name": (_TEXT, (_POINTER,)),
     "bpf_program__section_name": (_TEXT, (_POINTER,)),
     "bpf_program__fd": (_INT, (_POINTER,)),
     "bpf_program__set_autoload": (_INT, (_POINTER, ctypes.c_bool)),
-    "bpf_program__attach": (_POINTER, (_POINTER,)),
-    "bpf_link__fd": (_INT, (_POINTER,)),
-    "bpf_link__destroy": (_INT, (_POINTER,)),
+    "bpf_program__set_attach_target": (_INT, (_POINTER, _INT, _TEXT)),
+    "bpf_prog_load": (_INT, (_INT, _TEXT, _TEXT, _POINTER, ctypes.c_size_t, _POINTER)),
+    "bpf_link_create": (_INT, (_INT, _INT, _INT, _POINTER)),
+    "bpf_raw_tracepoint_open": (_INT, (_TEXT, _INT)),
     "bpf_iter_create": (_INT, (_INT,)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_enable_stats": (_INT, (_INT,)),
+    "btf__load_vmlinux_btf": (_POINTER, ()),
+    "btf__free": (None, (_POINTER,)),
+    "btf__find_by_name_kind": (_INT, (_POINTER, _TEXT, _U32)),
+    "btf__type_by_id": (_POINTER, (_POINTER, _U32)),
+    "btf__name_by_offset": (_TEXT, (_POINTER, _U32)),
 }
 
-_log: list[str] = []
+log: list[str] = []
+"""What libbpf said last, oldest first."""
+
+
+_said = ctypes.create_string_buffer(1 << 20)  # a verifier has much to say
 
 
 def _keep_log(_level: int, fmt: int, arguments: int) -> int:
     """Keep what libbpf has to say, for the message of an error."""
-    buffer = ctypes.create_string_buffer(1024)
-    ctypes.CDLL(None).vsnprintf(buffer, ctypes.c_size_t(1024), _POINTER(fmt), _POINTER(arguments))
-    _log.append(buffer.value.decode(errors="replace").rstrip())
-    del _log[:-400]
+    size = ctypes.c_size_t(len(_said))
+    ctypes.CDLL(None).vsnprintf(_said, size, _POINTER(fmt), _POINTER(arguments))
+    log.extend(_said.value.decode(errors="replace").rstrip().splitlines())
+    del log[:-400]
     return 0
 
 
@@ -98,37 +146,118 @@ class _Lazy:
         return getattr(_Lazy._library, name)
 
 
-_bpf = _Lazy()
+bpf = _Lazy()
+"""The library's functions, by name."""
+
+
+def reason() -> str:
+    """Say why the last call failed: the error, and what libbpf said last."""
+    code = ctypes.get_errno()
+    said = [line.removeprefix("libbpf: ") for line in log if line.startswith("libbpf: ")]
+    last = said[-1] if said else ""
+    return f"{os.strerror(code)}{f' ({last})' if last else ''}"
 
 
 def possible_cpus() -> int:
     """Return the number of CPUs that per-CPU maps have a value for."""
-    return int(_bpf.libbpf_num_possible_cpus())
+    return int(bpf.libbpf_num_possible_cpus())
 
 
 def version() -> str:
     """Return the version of the shared library, as in ``v1.1``."""
-    return str(_bpf.libbpf_version_string().decode())
-
-
-def try_ring_buffer(ring_bytes: int) -> None:
-    """Create a ring buffer and let it go.
-
-    `libbpf_probe_bpf_map_type` would say the same "no" to a missing map type and to missing
-    rights.
-
-    Raises:
-        KernelError: with the kernel's reason alone.
-    """
-    descriptor = _bpf.bpf_map_create(_RING_BUFFER, b"try", 0, 0, ring_bytes, None)
-    if descriptor < 0:
-        raise KernelError(os.strerror(-descriptor))
-    os.close(descriptor)
+    return str(bpf.libbpf_version_string().decode())
 
 
 def enable_run_time_stats() -> int:
     """Let the kernel time every BPF program until the returned descriptor is closed."""
-    return int(_bpf.bpf_enable_stats(0))
+    return int(bpf.bpf_enable_stats(0))
+
+
+# --- maps ----------------------------------------------------------------------------------------
+
+
+def lookup(descriptor: int, key: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read the values of all CPUs at one index of a per-CPU array.
+
+    Args:
+        descriptor: The map.
+        key: Index.
+        dtype: Of one value; its size a multiple of 8.
+
+    Returns:
+        Fresh array of shape ``(possible CPUs,)``.
+    """
+    values = np.zeros(possible_cpus(), dtype)
+    index = _U32(key)
+    if bpf.bpf_map_lookup_elem(descriptor, ctypes.byref(index), values.ctypes.data):
+        raise KernelError(f"a BPF map cannot be read: {reason()}")
+    return values
+
+
+def update(descriptor: int, key: int, values: NDArray[Any]) -> None:
+    """Write one index of an array, or the values of all CPUs at one index of a per-CPU array."""
+    index = _U32(key)
+    if bpf.bpf_map_update_elem(descriptor, ctypes.byref(index), values.ctypes.data, 0):
+        raise KernelError(f"a BPF map cannot be written: {reason()}")
+
+
+def read_table(
+    descriptor: int, key: np.dtype[Any], value: np.dtype[Any], *, cpus: int
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Read a whole hash table (5.6), many entries a call.
+
+    Entries that come or go meanwhile may be missed, or come twice.
+
+    Args:
+        descriptor: The map.
+        key: Of one key.
+        value: Of one value; its size a multiple of 8.
+        cpus: Values per key: 1, or the possible CPUs for a per-CPU table.
+
+    Returns:
+        Fresh arrays: keys of shape ``(n,)``, values of shape ``(n, cpus)``.
+    """
+    keys, values = [], []
+    at: Any = None
+    following = ctypes.create_string_buffer(max(key.itemsize, 8))
+    room = _BATCH
+    while True:
+        count = _U32(room)
+        some_keys, some_values = np.empty(room, key), np.empty((room, cpus), value)
+        failed = bpf.bpf_map_lookup_batch(
+            descriptor,
+            at,
+            following,
+            some_keys.ctypes.data,
+            some_values.ctypes.data,
+            ctypes.byref(count),
+            None,
+        )
+        code = ctypes.get_errno() if failed else 0
+        if code == errno.ENOSPC:  # a bucket with more entries than there is room
+            room *= 2
+            continue
+        if code not in (0, errno.ENOENT):
+            raise KernelError(f"a BPF map cannot be read: {os.strerror(code)}")
+        keys.append(some_keys[: count.value])
+        values.append(some_values[: count.value])
+        if code:
+            return np.concatenate(keys), np.concatenate(values)
+        at = ctypes.create_string_buffer(following.raw)
+
+
+def delete(descriptor: int, key: NDArray[np.void]) -> None:
+    """Delete an entry of a hash table; it may be gone already.
+
+    Args:
+        descriptor: The map.
+        key: Array of shape ``(1,)``.
+    """
+    if bpf.bpf_map_delete_elem(descriptor, key.ctypes.data) and ctypes.get_errno() != errno.ENOENT:
+        raise KernelError(f"a BPF map cannot be written: {reason()}")
+
+
+# --- programs and links --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,175 +269,95 @@ class ProgramInfo:
     recursion_misses: int
 
 
-class BpfObject:
-    """One compiled object: opened, then loaded, then attached; closed with everything in it.
+def info(program: int) -> ProgramInfo:
+    """Return the kernel's counters of a loaded program (times need run-time statistics)."""
+    buffer = (ctypes.c_uint64 * (_INFO_BYTES // 8))()
+    size = _U32(_INFO_BYTES)
+    if bpf.bpf_obj_get_info_by_fd(program, buffer, ctypes.byref(size)):
+        raise KernelError(f"a BPF program has no information: {reason()}")
+    return ProgramInfo(*buffer[_INFO_RUN_TIME // 8 : _INFO_RUN_TIME // 8 + 3])
+
+
+def missed_by_link(link: int) -> int:
+    """Return how often a kprobe was skipped before its program; 0 where nothing tells (< 6.7)."""
+    buffer = (_U32 * (_INFO_BYTES // 4))()
+    size = _U32(_INFO_BYTES)
+    if bpf.bpf_obj_get_info_by_fd(link, buffer, ctypes.byref(size)):
+        return 0  # a bare perf event, before 5.15
+    told = buffer[0] == _LINK_TYPE_PERF_EVENT and buffer[_LINK_KIND // 4] in _LINK_KINDS
+    return buffer[_LINK_MISSED // 4] if told else 0
+
+
+def open_raw_tracepoint(name: str | None, program: int) -> int:
+    """Attach a program and return the link.
+
+    Args:
+        name: A raw tracepoint; None for a tp_btf, fentry or fexit program, loaded for its place.
+        program: Descriptor.
+    """
+    return _checked(bpf.bpf_raw_tracepoint_open(name.encode() if name else None, program))
+
+
+def open_iterator(program: int) -> int:
+    """Attach an iterator program and return the link."""
+    return _checked(bpf.bpf_link_create(program, 0, _TRACE_ITER, None))
+
+
+def read_iterator(link: int) -> bytes:
+    """Run an attached iterator and return all that it writes."""
+    with open(_checked(bpf.bpf_iter_create(link)), "rb", buffering=0) as file:
+        return file.readall()
+
+
+def link_perf_event(program: int, event: int) -> int:
+    """Attach a program to a perf event and return the link (5.15).
 
     Raises:
-        KernelError: the file is missing or is no BPF object.
+        KernelError: the kernel has no such links, or refuses.
     """
+    return _checked(bpf.bpf_link_create(program, event, _PERF_EVENT, None))
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise KernelError(
-                f"the BPF object {path} is missing: build it with `make bpf`, or install a wheel"
-            )
-        self._links: dict[str, int] = {}
-        self._object = _bpf.bpf_object__open_file(os.fsencode(path), None)
-        if not self._object:
-            raise KernelError(f"{path} is no BPF object that libbpf can open: {self._reason()}")
-        self._maps = dict(self._named(_bpf.bpf_object__next_map, _bpf.bpf_map__name))
-        self._programs = dict(self._named(_bpf.bpf_object__next_program, _bpf.bpf_program__name))
 
-    def _named(self, following: Any, name_of: Any) -> Iterator[tuple[str, int]]:
-        item = following(self._object, None)
-        while item:
-            yield name_of(item).decode(), item
-            item = following(self._object, item)
+def _checked(descriptor: int) -> int:
+    if descriptor < 0:
+        raise KernelError(os.strerror(-descriptor))
+    return descriptor
 
-    @staticmethod
-    def _reason() -> str:
-        code = ctypes.get_errno()
-        said = [line.removeprefix("libbpf: ") for line in _log if line.startswith("libbpf: ")]
-        last = said[-1] if said else ""
-        return f"{os.strerror(code)}{f' ({last})' if last else ''}"
 
-    def __enter__(self) -> Self:
-        return self
+# --- trials --------------------------------------------------------------------------------------
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
-    def close(self) -> None:
-        """Detach every program and free everything."""
-        for program in list(self._links):
-            self.detach(program)
-        if self._object:
-            _bpf.bpf_object__close(self._object)
-        self._object = None
+def try_ring_buffer(ring_bytes: int) -> None:
+    """Create a ring buffer and let it go.
 
-    @property
-    def programs(self) -> dict[str, str]:
-        """Names of the programs, with the section that says where each attaches."""
-        return {
-            name: _bpf.bpf_program__section_name(item).decode()
-            for name, item in self._programs.items()
-        }
+    `libbpf_probe_bpf_map_type` would say the same "no" to a missing map type and to missing
+    rights.
 
-    # --- before loading ---
+    Raises:
+        KernelError: with the kernel's reason alone.
+    """
+    os.close(_checked(bpf.bpf_map_create(_RING_BUFFER, b"try", 0, 0, ring_bytes, None)))
 
-    def data(self, section: str) -> memoryview:
-        """Return a data section of the object, to be read and set before `load`.
 
-        Args:
-            section: ``.rodata`` or ``.bss``.
-        """
-        name = next((n for n in self._maps if n.endswith(section)), None)
-        size = ctypes.c_size_t(0)
-        at = _bpf.bpf_map__initial_value(self._maps[name], ctypes.byref(size)) if name else None
-        if not at:
-            raise KernelError(
-                f"the BPF object has no {section}: it was not built from this project's bpf/"
-            )
-        return memoryview((ctypes.c_char * size.value).from_address(at)).cast("B")
+def function_id(name: str) -> int:
+    """Return the BTF id of a kernel function; 0 if there is none of this name."""
+    return max(0, int(bpf.libbpf_find_vmlinux_btf_id(name.encode(), FENTRY)))
 
-    def set_max_entries(self, name: str, entries: int) -> None:
-        """Size a map."""
-        if _bpf.bpf_map__set_max_entries(self._maps[name], entries):
-            raise KernelError(f"map {name} cannot have {entries} entries: {self._reason()}")
 
-    def leave_out(self, program: str) -> None:
-        """Do not load a program."""
-        _bpf.bpf_program__set_autoload(self._programs[program], False)
+def try_program(kind: int, instructions: bytes, *, attach_type: int = 0, function: int = 0) -> int:
+    """Load a program and return its descriptor.
 
-    def load(self) -> None:
-        """Load maps and programs.
+    Args:
+        kind: Program type.
+        instructions: 8 bytes each.
+        attach_type: Of a tracing program.
+        function: BTF id of what a tracing program attaches to.
 
-        Raises:
-            KernelError: the kernel refuses; the message says what to do.
-        """
-        _log.clear()
-        ctypes.set_errno(0)
-        if not _bpf.bpf_object__load(self._object):
-            return
-        code = ctypes.get_errno()
-        if code == errno.EPERM and not any("BEGIN PROG LOAD LOG" in line for line in _log):
-            raise KernelError(
-                "no permission to load BPF: run as root, or grant CAP_BPF and CAP_PERFMON"
-            )
-        if any("valid kernel BTF" in line for line in _log):
-            raise KernelError(
-                "the kernel has no BTF (/sys/kernel/btf/vmlinux): the CO-RE object cannot be "
-                "relocated; run a kernel built with CONFIG_DEBUG_INFO_BTF"
-            )
-        shown = "\n  ".join(_log[-12:])
-        raise KernelError(f"the kernel refused the BPF object: {os.strerror(code)}\n  {shown}")
-
-    # --- after loading ---
-
-    def attach(self, program: str) -> None:
-        """Attach a program where its section says.
-
-        Raises:
-            KernelError: the kernel refuses the hook.
-        """
-        _log.clear()
-        ctypes.set_errno(0)
-        link = _bpf.bpf_program__attach(self._programs[program])
-        if not link:
-            section = self.programs[program]
-            raise KernelError(f"{section} cannot be attached: {self._reason()}")
-        self._links[program] = link
-
-    def detach(self, program: str) -> None:
-        """Detach a program; it may be detached already."""
-        link = self._links.pop(program, None)
-        if link is not None:
-            _bpf.bpf_link__destroy(link)
-
-    def read_iterator(self, program: str) -> bytes:
-        """Run an attached iterator program and return all that it writes."""
-        descriptor = _bpf.bpf_iter_create(_bpf.bpf_link__fd(self._links[program]))
-        if descriptor < 0:
-            raise KernelError(f"iterator {program} cannot be read: {self._reason()}")
-        with open(descriptor, "rb", buffering=0) as file:
-            return file.readall()
-
-    def map_descriptor(self, name: str) -> int:
-        """Return the descriptor of a loaded map; the object owns it."""
-        return int(_bpf.bpf_map__fd(self._maps[name]))
-
-    def lookup(self, name: str, key: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Read the values of all CPUs at one index of a per-CPU array.
-
-        Args:
-            name: The map.
-            key: Index.
-            dtype: Of one value; its size a multiple of 8.
-
-        Returns:
-            Fresh array of shape ``(possible CPUs,)``.
-        """
-        values = np.zeros(possible_cpus(), dtype)
-        index = ctypes.c_uint32(key)
-        if _bpf.bpf_map_lookup_elem(
-            self.map_descriptor(name), ctypes.byref(index), values.ctypes.data
-        ):
-            raise KernelError(f"map {name} cannot be read: {self._reason()}")
-        return values
-
-    def update(self, name: str, key: int, values: NDArray[Any]) -> None:
-        """Write the values of all CPUs at one index of a per-CPU array."""
-        index = ctypes.c_uint32(key)
-        if _bpf.bpf_map_update_elem(
-            self.map_descriptor(name), ctypes.byref(index), values.ctypes.data, 0
-        ):
-            raise KernelError(f"map {name} cannot be written: {self._reason()}")
-
-    def info(self, program: str) -> ProgramInfo:
-        """Return the kernel's counters of a loaded program (times need run-time statistics)."""
-        buffer = (ctypes.c_uint64 * (_INFO_BYTES // 8))()
-        size = ctypes.c_uint32(_INFO_BYTES)
-        descriptor = _bpf.bpf_program__fd(self._programs[program])
-        if _bpf.bpf_obj_get_info_by_fd(descriptor, buffer, ctypes.byref(size)):
-            raise KernelError(f"program {program} has no information: {self._reason()}")
-        return ProgramInfo(*buffer[_INFO_RUN_TIME // 8 : _INFO_RUN_TIME // 8 + 3])
+    Raises:
+        KernelError: with the kernel's reason alone.
+    """
+    # struct bpf_prog_load_opts of <bpf/bpf.h>, up to attach_btf_id
+    options = struct.pack("=Q iI IIII I4x", 40, 0, attach_type, 0, 0, 0, 0, function)
+    kept = ctypes.create_string_buffer(options, len(options))
+    count = len(instructions) // 8
+    return _checked(bpf.bpf_prog_load(kind, b"try", b"GPL", instructions, count, kept))

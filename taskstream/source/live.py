@@ -1,10 +1,9 @@
-"""This host's kernel as a source: the CO-RE probes, their two rings, their counters.
+"""This host's kernel as a source: its probes, their two buffers, their counters.
 
-Rim: touches the kernel, through ``libbpf`` and ``ring``. The protocol between the probes and
+Rim: touches the kernel, through ``probes``. The protocol between the probes and
 this module is written in ``bpf/emit.h``.
 """
 
-import mmap
 import os
 import resource as limits
 import struct
@@ -16,53 +15,45 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream import clock, resource
+from taskstream import clock
 from taskstream.batch import Batch, ExecText, Origin, join_records, take
 from taskstream.errors import KernelError, RecordError
+from taskstream.hook import HookRefusedError, Plan, choose
+from taskstream.merge import TimeMerge
 from taskstream.record import (
     ARGS_HEADER,
     CPU_TOTALS,
     FLAGS,
     KINDS,
     NO_CPU,
+    PROCESS_COUNTS,
+    PROCESS_KEY,
     RECORD,
-    SETTINGS,
     VERSION,
     WINDOW_TOTALS,
 )
-from taskstream.source.libbpf import BpfObject, possible_cpus
+from taskstream.source import libbpf
+from taskstream.source.attachment import Attachment
+from taskstream.source.kernel import RunningKernel, check_not_rejected
+from taskstream.source.probes import SNAPSHOT, load
 from taskstream.source.proc import running_tasks
-from taskstream.source.ring import FixedRing, VariableRing
 
-__all__ = ["HOOKS", "LiveOptions", "LiveSource"]
+__all__ = ["LiveOptions", "LiveSource"]
 
 WINDOW_SLOTS = 64  # as in bpf/emit.h
 _ARGS_LOST = FLAGS["args_lost"].mask
 _ARGS = struct.Struct(
     "<" + "".join("_BH_I___Q"[ARGS_HEADER[name].itemsize] for name in ARGS_HEADER.names or ())
 )
-_SNAPSHOT = "on_snapshot"
 
 LATE_TEXTS_NS = 20_000_000
 """How long to wait for arguments that another CPU's writing holds up."""
 
-_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+HOLD_NS = 5_000_000
+"""How long events from perf buffers are held back, to come in the order of time."""
 
-HOOKS = {
-    "fork": ("on_fork",),
-    "exec": ("on_exec",),
-    "exit": ("on_exit",),
-    "free": ("on_free",),
-    "fail": (
-        "on_fork_return",
-        "on_vfork_return",
-        "on_clone_return",
-        "on_clone3_return",
-        "on_execve_return",
-        "on_execveat_return",
-    ),
-}
-"""The programs that make each kind of event."""
+ESSENTIAL = ("fork", "exec", "exit")
+"""Kinds of event without which nothing else would be true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,21 +61,36 @@ class LiveOptions:
     """How to load the probes.
 
     Attributes:
+        type_format: ``auto``, ``co-re`` or ``legacy``.
+        tracing: ``trampoline``, ``probe`` or ``tracepoint``: the first to try.
         load_mode: ``entry``, or ``return`` for failed calls too.
+        buffer: ``auto``, ``ring`` or ``perf``.
+        without: Capabilities and functions that the kernel is taken to lack.
         window_ns: Length of a counting window.
-        ring_bytes: Size of the event ring, a power of two and a multiple of the page.
+        ring_bytes: Size of the event ring, a power of two and a multiple of the page; of all
+            perf buffers together.
         args_ring_bytes: Size of the ring for filename and argv.
         args_max: Bytes of argv to keep per exec.
+        count_processes: Keep loss-free counts by process, too.
+        pid_table_size: For how many processes at once.
+        maps_per_core: Keep them per CPU.
         last_thread_by_map: Settle group_dead as on kernels before 6.16.
         snapshot_from_proc: Read the running tasks from /proc, as on kernels before 5.8.
-        object_path: The compiled object.
+        object_path: The compiled object, if not the package's own.
     """
 
+    type_format: str = "auto"
+    tracing: str = "trampoline"
     load_mode: str = "entry"
+    buffer: str = "auto"
+    without: tuple[str, ...] = ()
     window_ns: int = 5_000_000_000
     ring_bytes: int = 8 << 20
     args_ring_bytes: int = 2 << 20
     args_max: int = 4096
+    count_processes: bool = False
+    pid_table_size: int = 32768
+    maps_per_core: bool = True
     last_thread_by_map: bool = False
     snapshot_from_proc: bool = False
     object_path: Path | None = None
@@ -110,77 +116,59 @@ class LiveSource:
         self._texts: dict[tuple[int, int], ExecText] = {}
         self._clock = clock.WallClock()
         self.clock_step_ns = 0
-        _check_kernel(options)
+        self._attached = True
+        check_not_rejected()
+        _raise_memory_limit()
         self.origin = Origin(host, _boot_id(), clock.boot_ns())
-        self.notes: list[str] = []
+        self._snapshot_records = self._early_records = np.empty(0, RECORD)
+        self._kernel = RunningKernel(options.without)
         self._iterator = not options.snapshot_from_proc
-        self._object = self._load_some()
-        try:
-            self._ring = FixedRing(
-                self._object.map_descriptor("events"), options.ring_bytes, RECORD.itemsize
+        self._start()
+        self.notes = [*self._kernel.notes, *self.plan.notes]
+        if not self._iterator and not options.snapshot_from_proc:
+            self.notes.append(
+                "no task iterator: the running tasks are read from /proc, with start times good "
+                "to a clock tick"
             )
-            self._args = VariableRing(self._object.map_descriptor("args"), options.args_ring_bytes)
-            self._number_from(self.origin.run_ns)
-            self._snapshot_records = self._early_records = np.empty(0, RECORD)
-            self.attached_ns = self._attach()
-        except BaseException:
-            self._object.close()
-            raise
 
     # --- loading ---
 
-    def _load_some(self) -> BpfObject:
-        """Load the object; without the task iterator, where the kernel has none (before 5.8)."""
-        path = self.options.object_path or resource.bpf_object()
+    def _start(self) -> None:
+        """Load and attach; what is refused on the way is planned anew without it."""
         while True:
-            self._object = BpfObject(path)
+            plan = choose(self.options, self._kernel)
+            self._iterator &= plan.type_format == "co-re"
             try:
-                self._load()
+                self._probes = load(plan, self.options, self._kernel, iterator=self._iterator)
             except KernelError as error:
-                self._object.close()
-                if not self._iterator or "on_snapshot" not in str(error):
+                if not self._iterator or SNAPSHOT.program not in str(error):
                     raise
-                self._iterator = False
+                self._iterator = False  # no task iterator before 5.8
+                continue
+            self._merge = TimeMerge(HOLD_NS) if plan.buffer == "perf" else None
+            self._number_from(self.origin.run_ns)
+            try:
+                self.attached_ns = self._attach()
+            except HookRefusedError as refused:
+                self._probes.close()
+                if refused.hook.kind in ESSENTIAL:
+                    raise
+                self._kernel.refuse(refused.hook, refused.reason)
             except BaseException:
-                self._object.close()
+                self._probes.close()
                 raise
             else:
-                if not self._iterator:
-                    self.notes.append(
-                        "no task iterator: the running tasks are read from /proc, with start "
-                        "times good to a clock tick"
-                    )
-                return self._object
+                return
 
-    def _load(self) -> None:
-        options, data = self.options, self._object.data(".rodata")
-        settings = np.frombuffer(data, SETTINGS, 1) if len(data) == SETTINGS.itemsize else None
-        found = "another" if settings is None else int(settings["schema_version"][0])
-        if settings is None or found != VERSION:
-            raise RecordError(
-                f"the BPF object is of schema version {found}, this program of {VERSION}: "
-                "build it again with `make bpf`, or install the wheel again"
-            )
-        settings["wake_bytes"] = options.ring_bytes // 4
-        settings["window_ns"] = options.window_ns
-        settings["args_max"] = options.args_max
-        settings["page_bytes"] = mmap.PAGESIZE
-        settings["last_thread_by_map"] = options.last_thread_by_map
-        self._object.set_max_entries("events", options.ring_bytes)
-        self._object.set_max_entries("args", options.args_ring_bytes)
-        if options.load_mode == "entry":
-            for program in HOOKS["fail"]:
-                self._object.leave_out(program)
-        if not self._iterator:
-            self._object.leave_out(_SNAPSHOT)
-            np.frombuffer(self._object.data(".bss"), np.uint32, 1)[0] = os.getpid()
-        _raise_memory_limit()
-        self._object.load()
+    @property
+    def plan(self) -> Plan:
+        """What is attached, and what is not as it was asked for."""
+        return self._probes.plan
 
     def _number_from(self, first: int) -> None:
-        totals = np.zeros(possible_cpus(), CPU_TOTALS)
+        totals = np.zeros(libbpf.possible_cpus(), CPU_TOTALS)
         totals["seq"] = first
-        self._object.update("totals", 0, totals)
+        libbpf.update(self._probes.map_descriptor("totals"), 0, totals)
 
     def _attach(self) -> int:
         """Take the snapshot's first look, attach, take the snapshot; return when all was on.
@@ -188,31 +176,28 @@ class LiveSource:
         The iterator runs once before, so that the probes know the agent from their first
         event on; the snapshot itself comes after the attachment, so that no task is missed.
         """
-        if self._iterator:
-            self._object.attach(_SNAPSHOT)
-            self._object.read_iterator(_SNAPSHOT)
-        for program in self.programs:
-            self._object.attach(program)
+        look = self._probes.attach(SNAPSHOT) if self._iterator else None
+        if look:
+            libbpf.read_iterator(look.link)
+        for hook in self.plan.hooks:
+            self._probes.attach(hook)
         attached = clock.boot_ns()
-        self._snapshot_records = self._running_before(attached)
-        self._object.detach(_SNAPSHOT)
+        self._snapshot_records = self._running_before(attached, look)
+        self._probes.detach(SNAPSHOT)
         return attached
 
-    def _running_before(self, attached_ns: int) -> NDArray[np.void]:
+    def _running_before(self, attached_ns: int, look: Attachment | None) -> NDArray[np.void]:
         """Read the running tasks; those that began after the attachment are in the ring.
 
         So are some that began while it went on, after its first hook: they are left out here,
         known by the fork events that the ring holds by now. (A task that is stopped for all this
         time between its entry into the pid table and the hook, a few instructions, is in both.)
         """
-        if self._iterator:
-            read = np.frombuffer(self._object.read_iterator(_SNAPSHOT), RECORD)
-        else:
-            read = running_tasks()
-        self._early_records = self._ring.read().view(RECORD)[:, 0]
+        read = np.frombuffer(libbpf.read_iterator(look.link), RECORD) if look else running_tasks()
+        self._early_records = self._probes.events.read().view(RECORD)[:, 0]
         forks = self._early_records[self._early_records["kind"] == KINDS["fork"]]
         forked_ns = dict(zip(forks["pid"].tolist(), forks["start_ns"].tolist(), strict=True))
-        slack_ns = 1 if self._iterator else 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        slack_ns = 1 if look else 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         starts = zip(read["pid"].tolist(), read["start_ns"].tolist(), strict=True)
         before = [
             start_ns < attached_ns and not 0 <= forked_ns.get(pid, -1) - start_ns < slack_ns
@@ -223,17 +208,11 @@ class LiveSource:
         records["seq"] = self.origin.run_ns + np.arange(len(records), dtype=np.uint64)
         return records
 
-    @property
-    def programs(self) -> list[str]:
-        """Names of the attached programs."""
-        kinds = [k for k in HOOKS if k != "fail" or self.options.load_mode == "return"]
-        return [program for kind in kinds for program in HOOKS[kind]]
-
     # --- reading ---
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when the ring fills."""
-        return self._ring.descriptor
+        return self._probes.events.descriptor
 
     def snapshot(self) -> Batch:
         """Return the tasks that ran before the probes did, as events of kind ``task``."""
@@ -249,13 +228,21 @@ class LiveSource:
         step = self._clock.refresh(clock.boot_ns())
         if step:
             self.clock_step_ns = step
-        if not self._ring.waiting_bytes and not len(self._early_records):
-            return self._batch(self._none, {})
-        records = self._ring.read().view(RECORD)[:, 0]
+        records = self._read_records()
+        return self._batch(records, self._take_texts(records))
+
+    def _read_records(self) -> NDArray[np.void]:
+        read_ns = clock.boot_ns()
+        records = self._none
+        if self._probes.events.waiting_bytes:
+            records = self._probes.events.read().view(RECORD)[:, 0]
         if len(self._early_records):
             records = join_records([self._early_records, records])
             self._early_records = records[:0]
-        return self._batch(records, self._take_texts(records))
+        if self._merge is None:
+            return records
+        merged = self._merge.merge(records, read_ns)
+        return merged if self._attached else join_records([merged, self._merge.flush()])
 
     def _take_texts(self, records: NDArray[np.void]) -> dict[tuple[int, int], ExecText]:
         """Take the arguments of the execs among ``records``; flag those that do not come.
@@ -284,7 +271,7 @@ class LiveSource:
             self._read_texts()
 
     def _read_texts(self) -> None:
-        for raw in self._args.read():
+        for raw in self._probes.args.read():
             seq, cpu, filename_bytes, args_bytes = _ARGS.unpack_from(raw)
             middle = _ARGS.size + filename_bytes
             self._texts[cpu, seq] = raw[_ARGS.size : middle], raw[middle : middle + args_bytes]
@@ -297,11 +284,14 @@ class LiveSource:
 
     def totals(self) -> NDArray[np.void]:
         """Return the kernel's loss-free totals: ``CPU_TOTALS`` of shape ``(possible CPUs,)``."""
-        return self._object.lookup("totals", 0, CPU_TOTALS)
+        return libbpf.lookup(self._probes.map_descriptor("totals"), 0, CPU_TOTALS)
+
+    def _slots(self, slot: int) -> NDArray[np.void]:
+        return libbpf.lookup(self._probes.map_descriptor("windows"), slot, WINDOW_TOTALS)
 
     def window(self, window: int) -> NDArray[np.uint64]:
         """Return the loss-free counts of one window, by ``COUNTS``, over all CPUs."""
-        slots = self._object.lookup("windows", window % WINDOW_SLOTS, WINDOW_TOTALS)
+        slots = self._slots(window % WINDOW_SLOTS)
         counts: NDArray[np.uint64] = slots["count"][slots["window"] == window].sum(
             axis=0, dtype=np.uint64
         )
@@ -309,7 +299,7 @@ class LiveSource:
 
     def open_windows(self) -> list[int]:
         """Return the windows that hold counts, in order."""
-        slots = [self._object.lookup("windows", i, WINDOW_TOTALS) for i in range(WINDOW_SLOTS)]
+        slots = [self._slots(slot) for slot in range(WINDOW_SLOTS)]
         windows = {int(window) for slot in slots for window in slot["window"]}
         return sorted(windows - {0})
 
@@ -318,33 +308,56 @@ class LiveSource:
 
         A slot that holds another window already, after a very long sleep, is left alone.
         """
-        slots = self._object.lookup("windows", window % WINDOW_SLOTS, WINDOW_TOTALS)
+        slots = self._slots(window % WINDOW_SLOTS)
         if not np.isin(slots["window"], (0, window)).all():
             return
         slots[:] = 0
-        self._object.update("windows", window % WINDOW_SLOTS, slots)
+        libbpf.update(self._probes.map_descriptor("windows"), window % WINDOW_SLOTS, slots)
+
+    def processes(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return the kernel's loss-free counts by process, where ``count_processes`` is set.
+
+        Returns:
+            Fresh arrays of shape ``(n,)``: ``PROCESS_KEY``, and ``PROCESS_COUNTS`` with the
+            sums over all CPUs and what the process was when it was looked at last.
+        """
+        cpus = libbpf.possible_cpus() if self.options.maps_per_core else 1
+        keys, values = libbpf.read_table(
+            self._probes.map_descriptor("processes"), PROCESS_KEY, PROCESS_COUNTS, cpus=cpus
+        )
+        newest = values["named_ns"].argmax(axis=1)
+        merged = values[np.arange(len(keys)), newest]
+        merged["count"] = values["count"].sum(axis=1)
+        return keys, merged
+
+    def forget_process(self, key: NDArray[np.void]) -> None:
+        """Free the entry of a process that is gone; ``key`` is of shape ``(1,)``."""
+        libbpf.delete(self._probes.map_descriptor("processes"), key)
 
     def missed(self) -> dict[str, int]:
         """Return how often the kernel skipped each program (recursion_misses)."""
-        return {name: self._object.info(name).recursion_misses for name in self.programs}
+        return self._probes.missed()
+
+    @property
+    def late(self) -> int:
+        """Events that came out of a perf buffer too late to be in order."""
+        return self._merge.late if self._merge else 0
 
     def run_time(self) -> dict[str, tuple[int, int]]:
         """Return ns and runs of each program, while the kernel keeps run-time statistics."""
-        infos = {name: self._object.info(name) for name in self.programs}
-        return {name: (info.run_time_ns, info.run_count) for name, info in infos.items()}
+        return self._probes.run_time()
 
     # --- the end ---
 
     def detach(self) -> None:
         """Stop new events; what is in the rings can still be read."""
-        for program in self.programs:
-            self._object.detach(program)
+        for hook in self.plan.hooks:
+            self._probes.detach(hook)
+        self._attached = False
 
     def close(self) -> None:
         """Detach and free everything."""
-        self._ring.close()
-        self._args.close()
-        self._object.close()
+        self._probes.close()
 
     def __enter__(self) -> Self:
         return self
@@ -363,25 +376,3 @@ def _raise_memory_limit() -> None:
         limits.setrlimit(limits.RLIMIT_MEMLOCK, (limits.RLIM_INFINITY, limits.RLIM_INFINITY))
     except (ValueError, OSError):
         return
-
-
-def _check_kernel(options: LiveOptions) -> None:
-    if not Path("/sys/kernel/btf/vmlinux").exists():
-        raise KernelError(
-            "the kernel has no BTF: /sys/kernel/btf/vmlinux is missing, so the CO-RE object "
-            "cannot be relocated; run a kernel built with CONFIG_DEBUG_INFO_BTF"
-        )
-    if options.load_mode == "entry":
-        return
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()
-               if line.split()[2] in ("tracefs", "debugfs")]  # fmt: skip
-    if not mounted:
-        raise KernelError(
-            "load mode `return` attaches to system call tracepoints, and tracefs is not mounted: "
-            "mount -t tracefs none /sys/kernel/tracing, or use load mode `entry`"
-        )
-    if not any(os.access(f"{path}/events", os.R_OK) for path in _TRACEFS):
-        raise KernelError(
-            f"load mode `return` attaches to system call tracepoints, and {mounted[0]} cannot be "
-            "read: run as root, or grant CAP_DAC_READ_SEARCH, or use load mode `entry`"
-        )

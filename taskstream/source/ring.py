@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FixedRing", "VariableRing"]
+__all__ = ["Fence", "FixedRing", "VariableRing"]
 
 HEADER_BYTES = 8
 _HEAD = struct.Struct("<I")
@@ -27,7 +27,7 @@ _LENGTH = 0x3FFFFFFF
 _STRONGLY_ORDERED = platform.machine() in ("x86_64", "i386", "i686")
 
 
-class _Fence:
+class Fence:
     """Orders loads before and stores after it: nothing to do on x86.
 
     Elsewhere a lock is let go and taken again: the release keeps what came before from
@@ -40,6 +40,7 @@ class _Fence:
         self._lock.acquire()
 
     def __call__(self) -> None:
+        """Stand between a load and a store."""
         if not _STRONGLY_ORDERED:
             self._lock.release()
             self._lock.acquire()
@@ -59,7 +60,7 @@ class _Ring:
         self._consumer = np.frombuffer(self._consumer_map, np.uint64, 1)
         self._producer = np.frombuffer(self._producer_map, np.uint64, 1)
         self._position = int(self._consumer[0])
-        self._fence = _Fence()
+        self._fence = Fence()
 
     @property
     def waiting_bytes(self) -> int:

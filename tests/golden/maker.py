@@ -56,7 +56,7 @@ _ALL = batch(
 )
 
 
-def _report() -> Report:
+def _report(*, release_late: bool) -> Report:
     count = len(COUNTS)
     cpus = (
         CpuReport(0, ORIGIN.run_ns + 9, tuple(range(count)), (0,) * count, (0,) * count, 0),
@@ -70,6 +70,7 @@ def _report() -> Report:
         received=(0,) * count,
         missed={"on_fork": 2},
         failures_watched=False,
+        release_late=release_late,
     )
     return Report(ORIGIN, 6, WALL_OFFSET_NS, cpus, {"on_fork": 2}, interval, -5_000_000_000, True)
 
@@ -84,7 +85,8 @@ def _messages() -> Iterator[tuple[str, bytes]]:
         plain = msgpack.unpackb(EventEncoder(ORIGIN).encode(_BATCHES[kind]).values[0])
         yield f"foreign-event-{kind}", msgpack.packb(dict(sorted(plain.items())))
     yield "foreign-batch", msgpack.packb(dict(sorted(msgpack.unpackb(whole).items())))
-    yield "report", pack(_report().to_map())
+    yield "report", pack(_report(release_late=True).to_map())
+    yield "report-release-at-once", pack(_report(release_late=False).to_map())
 
 
 def add(folder: Path, name: str, value: bytes) -> None:

@@ -1,7 +1,7 @@
 """A process that tries to start a live source, says how it went, and waits.
 
-Run as ``python -m tests.kernel.attacher [--load-mode M] [--object PATH] [--uid N]``. One line
-of JSON on stdout: the error, if there was one, and which BPF programs and links it holds.
+Run as ``python -m tests.kernel.attacher``. One line of JSON on stdout: the error, if there was
+one, the notes of the source, and which BPF programs and links it holds.
 """
 
 import argparse
@@ -44,6 +44,7 @@ def main() -> None:
     """Start, report, wait for the end of the input, close."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--load-mode", default="entry")
+    parser.add_argument("--tracing", default="trampoline")
     parser.add_argument("--object", type=Path, default=resource.bpf_object())
     parser.add_argument("--uid", type=int)
     chosen = parser.parse_args()
@@ -52,12 +53,15 @@ def main() -> None:
     if chosen.uid is not None:
         become(chosen.uid)
     options = LiveOptions(
-        load_mode=chosen.load_mode, object_path=Path(f"/proc/self/fd/{descriptor}")
+        load_mode=chosen.load_mode,
+        tracing=chosen.tracing,
+        object_path=Path(f"/proc/self/fd/{descriptor}"),
     )
     report: dict[str, object] = {"error": None}
     source = None
     try:
         source = LiveSource(options, host="test-host")
+        report["notes"] = source.notes
     except TaskstreamError as error:
         report = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps(report | held()), flush=True)

@@ -100,10 +100,16 @@ class Running:
 
 
 class Programs:
-    """Compiles workloads into a directory and runs them."""
+    """Compiles workloads into a directory and runs them.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: Where the programs are, or will be.
+        flags: More flags for the compiler.
+    """
+
+    def __init__(self, directory: Path, flags: Sequence[str] = ()) -> None:
         self._directory = directory
+        self._flags = flags
         self._compiler = shutil.which("clang") or shutil.which("gcc")
 
     def path(self, name: str) -> Path:
@@ -111,8 +117,9 @@ class Programs:
         program = self._directory / name
         if not program.exists():
             assert self._compiler, "neither clang nor gcc: apt-get install clang"
+            flags = [*_FLAGS, *self._flags]
             subprocess.run(
-                [self._compiler, *_FLAGS, "-o", program, SOURCES / f"{name}.c"], check=True
+                [self._compiler, *flags, "-o", program, SOURCES / f"{name}.c"], check=True
             )
         return program
 

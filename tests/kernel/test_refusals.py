@@ -120,11 +120,20 @@ def test_root_without_the_rights_is_told_which_to_get() -> None:
     assert "\n" not in report["message"]
 
 
-def test_without_tracefs_load_mode_return_is_refused_with_the_mount_to_make() -> None:
-    report = refusal("--load-mode", "return", within="umount /sys/kernel/tracing")
-    assert report["error"] == KernelError.__name__
-    assert "mount -t tracefs none /sys/kernel/tracing" in report["message"]
-    assert "load mode `entry`" in report["message"]
+def test_tracefs_is_mounted_where_load_mode_return_needs_it() -> None:
+    with attacher("--load-mode", "return", within="umount /sys/kernel/tracing") as (_, report):
+        assert report["error"] is None
+        assert any("tracefs was not mounted: it is now" in note for note in report["notes"])
+        assert len(report["link_id"]) > 4
+
+
+def test_failed_calls_that_cannot_be_seen_are_named_with_the_mount_to_make() -> None:
+    within = 'umount /sys/kernel/tracing; exec setpriv --bounding-set -sys_admin "$@"'
+    with attacher("--load-mode", "return", "--tracing", "tracepoint", within=within) as (_, report):
+        assert report["error"] is None
+        for calls in ("fork, vfork, clone and clone3", "execve", "execveat"):
+            notes = [n for n in report["notes"] if n.startswith(f"failed {calls} calls are not")]
+            assert "mount -t tracefs none /sys/kernel/tracing" in notes[0]
 
 
 def test_without_tracefs_load_mode_entry_works() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from taskstream.chart import CHARTS, SCOPES, STATES
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
+from tests.kernel.guest.table import DOCUMENT, document, kept
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,3 +55,7 @@ def test_docs_charts_lists_every_state() -> None:
         dimensions = ", ".join(state.values)
         row = f"| `{state.chart.context}` | {dimensions} | {state.chart.unit} | "
         assert f"\n{row}{state.chart.title} |\n" in text
+
+
+def test_docs_kernels_shows_the_results_that_are_kept() -> None:
+    assert DOCUMENT.read_text() == document(kept())

@@ -25,7 +25,7 @@ STRUCTS = {
     "settings": record.SETTINGS,
 }
 ENUMS = {
-    "task_kind": {f"TASK_{name.upper()}": value for name, value in record.KINDS.items()},
+    "task_kind": {f"KIND_{name.upper()}": value for name, value in record.KINDS.items()},
     "task_call": {f"CALL_{name.upper()}": value for name, value in record.CALLS.items()},
     "task_flag": {f"FLAG_{name.upper()}": flag.mask for name, flag in record.FLAGS.items()},
     "task_count": {f"COUNT_{c.name.upper()}": i for i, c in enumerate(record.COUNTS)}

@@ -54,6 +54,10 @@ WHOLE = """\
     queue wait ms = 0
     drain timeout = 60
 
+[probes]
+    buffer = perf
+    without = fentry, ring buffer
+
 [ring]
     size = 16M
     arguments size = 64 KiB
@@ -103,6 +107,8 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         type_format="co-re",
         tracing="tracepoint",
         maps_per_core=False,
+        buffer="perf",
+        without=("fentry", "ring buffer"),
         lifetime_s=60,
         chart_semantics="netdata",
         chart_commands=True,
@@ -315,7 +321,7 @@ def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
         "FILE, line 2: unknown section [rings]: there are "
-        "[global], [charts], [prometheus], [stream], [ring], [kafka]"
+        "[global], [charts], [prometheus], [stream], [probes], [ring], [kafka]"
     )
 
 

@@ -146,9 +146,9 @@ def test_lockdown_is_unknown_while_securityfs_is_not_mounted():
 
 
 @pytest.mark.parametrize("size", [None, 0])
-def test_btf_that_is_missing_or_empty_keeps_the_agent_from_running(size):
+def test_btf_that_is_missing_or_empty_leaves_type_format_legacy(size):
     finding = judgement.judge_btf(size)
-    assert finding.state == "fail"
+    assert finding.state == "warn"
     assert finding.repair == "run a kernel built with CONFIG_DEBUG_INFO_BTF=y"
     assert judgement.judge_btf(5_500_000).found == "5.5 MB in /sys/kernel/btf/vmlinux"
 
@@ -184,7 +184,7 @@ def test_without_tracefs_in_its_place_load_mode_return_is_off_and_mount_repairs_
     finding = judgement.judge_tracing(mounted, [])
     assert finding.state == "warn"
     assert "load mode `return` cannot be used" in finding.found
-    assert finding.repair == "mount -t tracefs none /sys/kernel/tracing"
+    assert finding.repair.startswith("mount -t tracefs none /sys/kernel/tracing (")
 
 
 def test_tracefs_that_may_not_be_read_asks_for_rights_not_for_a_mount():
@@ -418,7 +418,7 @@ def test_an_empty_machine_leaves_checks_unknown_and_none_of_them_raises(tmp_path
     assert findings["lockdown"].state == "unknown"
     assert findings["capabilities"].state == "unknown"
     assert findings["tracefs"].state == "warn"
-    assert findings["BTF"].state == "fail"
+    assert findings["BTF"].state == "warn"
     assert findings["agent"].state == "fail"
     assert str(missing) not in findings["agent"].found
 

@@ -31,8 +31,10 @@ LAYERS = {
         "columns",
         "decode",
         "encode",
+        "hook",
         "grouping",
         "member",
+        "merge",
         "pacing",
         "rates",
         "schema",
@@ -47,14 +49,21 @@ LAYERS = {
 
 # What has an outside to it is known to these modules alone.
 OUTSIDE = {
-    "bcc": [],
+    "bcc": ["source.bcc_compiler"],
     "click": ["cli"],
     "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
-    "ctypes": ["source.libbpf", "source.ring"],
+    "ctypes": [
+        "source.bpf_object",
+        "source.btf",
+        "source.libbpf",
+        "source.perf_event",
+        "source.ring",
+        "source.tracefs",
+    ],
     "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
     "prometheus_client": ["sink.prometheus"],
     "rich": ["cli", "sink.screen"],
-    "taskstream.source.libbpf": ["doctor", "source.live"],
+    "taskstream.source.libbpf": ["doctor", "source"],
 }
 
 RANK = {entry: rank for rank, entries in enumerate(LAYERS.values()) for entry in entries}

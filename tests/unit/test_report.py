@@ -111,7 +111,18 @@ def place(map_: Any, path: tuple[Any, ...]) -> Any:
     return map_
 
 
-@pytest.mark.parametrize("path", paths(sent(REPORTS["everything"])), ids=str)
+NOT_FROM_THE_FIRST = ("interval", "release_late")
+
+
+def test_an_old_report_that_does_not_say_it_had_late_releases():
+    map_ = sent(REPORTS["everything"])
+    del place(map_, NOT_FROM_THE_FIRST)[NOT_FROM_THE_FIRST[-1]]
+    assert Report.from_map(map_).interval.release_late
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in paths(sent(REPORTS["everything"])) if p != NOT_FROM_THE_FIRST], ids=str
+)
 def test_a_report_without_one_of_its_members_is_an_error(path):
     if path in (("v",), ("kind",), ("cpus", 0)):
         return

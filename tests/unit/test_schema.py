@@ -81,7 +81,7 @@ def test_the_field_table_says_when_a_field_is_there():
 def test_the_c_header_has_every_number_of_the_definition():
     header = schema.c_header()
     for kind, value in KINDS.items():
-        assert f"\tTASK_{kind.upper()} = {value}," in header
+        assert f"\tKIND_{kind.upper()} = {value}," in header
     for call, value in CALLS.items():
         assert f"\tCALL_{call.upper()} = {value}," in header
     for flag in FLAGS.values():

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from taskstream.hook import RELEASE_LATE
 from taskstream.interval import Interval
 from taskstream.rates import CHARTS, charts
 from taskstream.record import COUNTS
+from taskstream.sink import screen as screen_module
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, interval_to_json
 from taskstream.stats import Account, RunTotals
 
@@ -191,3 +193,23 @@ def test_before_the_first_interval_nothing_is_shown_as_zero(ticks, capsys):
 def test_an_interval_that_is_not_exact_says_why(ticks, capsys):
     assert "on_fork" in drawn(ticks, capsys, interval(missed={"on_fork": 3}))
     assert "not exact" not in drawn(ticks, capsys, BUSY)
+
+
+# --- late releases -------------------------------------------------------------------------------
+
+
+def test_releases_that_are_seen_late_are_said_on_every_screen():
+    late, json_lines, plain = interval(release_late=True), StringIO(), StringIO()
+    JsonLines(json_lines).interval(late)
+    assert json.loads(json_lines.getvalue())["release_late"] is True
+    PlainLines(plain).interval(late)
+    first = plain.getvalue().splitlines()[0]
+    assert first == f"# {RELEASE_LATE}"
+    assert RELEASE_LATE in screen_module._note(late)
+
+
+def test_of_releases_that_are_seen_at_once_nothing_is_said():
+    plain = StringIO()
+    PlainLines(plain).interval(BUSY)
+    assert RELEASE_LATE not in plain.getvalue()
+    assert screen_module._note(BUSY) == ""

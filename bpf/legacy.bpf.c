@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The programs that BCC compiles at the start of the agent (`ebpf type format = legacy`): the
+ * same as in taskstream.bpf.c, at hooks that need no BTF. User space loads those that it attaches.
+ */
+#include "legacy.h"
+#include "probe.h"
+
+#define TASK(number) ((struct task_struct *)ctx->args[number])
+
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	return fork_event(ctx, PROBED, TASK(0), ctx->args[1]);
+}
+
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	return exec_event(ctx, PROBED, TASK(0), ctx->args[1], (struct linux_binprm *)ctx->args[2]);
+}
+
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+#if SETTING_last_thread_by_map
+	return exit_event(ctx, PROBED, TASK(0), claim_group_dead(PROBED, TASK(0)));
+#else
+	return exit_event(ctx, PROBED, TASK(0), ctx->args[1] & 1);
+#endif
+}
+
+int on_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	return free_event(ctx, PROBED, TASK(0));
+}
+
+#if SETTING_kprobes
+int on_release_kprobe(struct pt_regs *ctx)
+{
+	return release_event(ctx, PROBED, (struct task_struct *)PT_REGS_PARM1(ctx));
+}
+
+int on_create_kretprobe(struct pt_regs *ctx)
+{
+	return fail_event(ctx, CALL_KERNEL_CLONE, COUNT_FAIL_CREATE, (int)PT_REGS_RC(ctx));
+}
+
+int on_execve_kretprobe(struct pt_regs *ctx)
+{
+	return fail_event(ctx, CALL_EXECVE, COUNT_FAIL_EXEC, PT_REGS_RC(ctx));
+}
+
+int on_execveat_kretprobe(struct pt_regs *ctx)
+{
+	return fail_event(ctx, CALL_EXECVEAT, COUNT_FAIL_EXEC, PT_REGS_RC(ctx));
+}
+#endif
+
+/* The record of a system call's tracepoint, as its `format` file says. */
+struct sys_exit_record {
+	char before[SETTING_sys_exit_ret_at];
+	long ret;
+};
+
+#define FAIL_PROBE(syscall, call, count)                                                           \
+	int on_##syscall##_return(struct sys_exit_record *ctx)                                     \
+	{                                                                                          \
+		return fail_event(ctx, call, count, ctx->ret);                                     \
+	}
+
+FAIL_PROBE(fork, CALL_FORK, COUNT_FAIL_CREATE)
+FAIL_PROBE(vfork, CALL_VFORK, COUNT_FAIL_CREATE)
+FAIL_PROBE(clone, CALL_CLONE, COUNT_FAIL_CREATE)
+FAIL_PROBE(clone3, CALL_CLONE3, COUNT_FAIL_CREATE)
+FAIL_PROBE(execve, CALL_EXECVE, COUNT_FAIL_EXEC)
+FAIL_PROBE(execveat, CALL_EXECVEAT, COUNT_FAIL_EXEC)

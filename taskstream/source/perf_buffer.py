@@ -1,0 +1,170 @@
+"""Perf buffers, read by mapping them: one per CPU, for kernels without a ring buffer.
+
+Rim: touches perf events and one map descriptor. Layout: include/uapi/linux/perf_event.h, struct
+perf_event_mmap_page: a page with the two positions, then the data, in which a record may be
+split at the end. A record is a header of 8 bytes, 4 bytes of length, the sample, and what fills
+it up to 8 bytes.
+"""
+
+import mmap
+import os
+import select
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream.source.libbpf import update
+from taskstream.source.perf_event import open_output
+from taskstream.source.ring import Fence
+
+__all__ = ["FixedPerfBuffers", "VariablePerfBuffers", "online_cpus"]
+
+_HEAD_AT, _TAIL_AT = 1024, 1032  # data_head and data_tail in struct perf_event_mmap_page
+_HEADER = struct.Struct("=IHHI")  # type, misc, size, length of the sample
+_SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE, PERF_RECORD_LOST
+_LOST_COUNT = struct.Struct("=16xQ")
+
+
+def online_cpus() -> list[int]:
+    """Return the numbers of the CPUs that are online."""
+    cpus: list[int] = []
+    for span in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+        first, _, last = span.partition("-")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
+
+
+class _CpuBuffer:
+    """The mapping of one CPU's buffer."""
+
+    def __init__(self, cpu: int, size: int) -> None:
+        self.size = size
+        self.descriptor = open_output(cpu, size // 4)
+        self._map = mmap.mmap(self.descriptor, mmap.PAGESIZE + size)
+        self._head = np.frombuffer(self._map, np.uint64, 1, _HEAD_AT)
+        self._tail = np.frombuffer(self._map, np.uint64, 1, _TAIL_AT)
+        self._fence = Fence()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return int(self._head[0]) - int(self._tail[0])
+
+    def take(self) -> bytes:
+        """Copy all that is there, whole records end to end, and give the room back."""
+        head = int(self._head[0])
+        self._fence()
+        tail = int(self._tail[0])
+        start, length = tail % self.size, head - tail
+        first = min(length, self.size - start)
+        at = mmap.PAGESIZE
+        region = self._map[at + start : at + start + first] + self._map[at : at + length - first]
+        self._fence()
+        self._tail[0] = head
+        return region
+
+    def close(self) -> None:
+        del self._head, self._tail
+        self._map.close()
+        os.close(self.descriptor)
+
+
+class _PerfBuffers:
+    """What both kinds share: a buffer for every CPU that is online.
+
+    Events on a CPU that comes online later find no buffer, and are counted as lost.
+
+    Args:
+        descriptor: The perf event array; the caller keeps it open.
+        size: Bytes of all buffers together; each has a power of two of them.
+
+    Attributes:
+        descriptor: Becomes readable when a buffer fills.
+        size: Bytes of one buffer.
+        lost: Samples for which the kernel had no room, as it tells in the buffers.
+    """
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        cpus = online_cpus()
+        each = max(size // len(cpus), mmap.PAGESIZE)
+        self.size = 1 << (each.bit_length() - 1)
+        self.lost = 0
+        self._poll = select.epoll()
+        self.descriptor = self._poll.fileno()
+        self._buffers: list[_CpuBuffer] = []
+        for cpu in cpus:
+            buffer = _CpuBuffer(cpu, self.size)
+            self._buffers.append(buffer)
+            self._poll.register(buffer.descriptor, select.EPOLLIN | select.EPOLLET)
+            update(descriptor, cpu, np.array([buffer.descriptor], np.uint32))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that are written and not yet taken."""
+        return sum(buffer.waiting_bytes for buffer in self._buffers)
+
+    def _samples(self, region: bytes) -> Iterator[tuple[int, int]]:
+        """Yield place and length of each sample; count what the kernel says it lost."""
+        at = 0
+        while at < len(region):
+            kind, _, size, length = _HEADER.unpack_from(region, at)
+            if kind == _SAMPLE:
+                yield at + _HEADER.size, length
+            elif kind == _LOST:
+                self.lost += _LOST_COUNT.unpack_from(region, at)[0]
+            at += size
+
+    def close(self) -> None:
+        """Unmap and close."""
+        for buffer in self._buffers:
+            buffer.close()
+        self._poll.close()
+
+
+class FixedPerfBuffers(_PerfBuffers):
+    """Buffers whose samples all have one size.
+
+    Args:
+        descriptor: The perf event array; the caller keeps it open.
+        size: Bytes of all buffers together.
+        record_bytes: Size of a sample, a multiple of 8.
+    """
+
+    def __init__(self, descriptor: int, size: int, record_bytes: int) -> None:
+        super().__init__(descriptor, size)
+        self._record_bytes = record_bytes
+        # 4 bytes of length behind the header, and 4 that fill it up behind the sample
+        self._stride = _HEADER.size + record_bytes + 4
+
+    def read(self) -> NDArray[np.uint8]:
+        """Take every record.
+
+        Returns:
+            Fresh array of shape ``(n, record_bytes)``, C order, n >= 0: CPU by CPU, in order
+            of seq on each.
+        """
+        parts = [self._records(buffer.take()) for buffer in self._buffers if buffer.waiting_bytes]
+        return np.concatenate(parts) if parts else np.empty((0, self._record_bytes), np.uint8)
+
+    def _records(self, region: bytes) -> NDArray[np.uint8]:
+        if len(region) % self._stride == 0:
+            rows = np.frombuffer(region, np.uint8).reshape(-1, self._stride)
+            kinds = rows[:, :4].copy().view(np.uint32)
+            sizes = rows[:, 6:8].copy().view(np.uint16)
+            if (kinds == _SAMPLE).all() and (sizes == self._stride).all():
+                return rows[:, _HEADER.size : _HEADER.size + self._record_bytes]
+        samples = [region[at : at + self._record_bytes] for at, _ in self._samples(region)]
+        return np.frombuffer(b"".join(samples), np.uint8).reshape(-1, self._record_bytes)
+
+
+class VariablePerfBuffers(_PerfBuffers):
+    """Buffers whose samples differ in size; up to 7 bytes may follow what was written."""
+
+    def read(self) -> Iterator[bytes]:
+        """Take every sample."""
+        for buffer in self._buffers:
+            region = buffer.take() if buffer.waiting_bytes else b""
+            for at, length in self._samples(region):
+                yield region[at : at + length]

@@ -1,0 +1,52 @@
+"""Every hook mode on other kernels: exact, or refused in the words that were promised.
+
+The fast part boots two kernels; ``make test-all`` boots all (marker ``matrix``).
+"""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.kernel.guest.matrix import CASES, Case, run_cases, surprise
+from tests.kernel.guest.table import Result
+
+
+def cases(*, refused: bool) -> list[object]:
+    """Return the cases that must be refused, or those that must not."""
+    return [
+        pytest.param(
+            case,
+            id=str(case).replace("`", ""),
+            marks=() if case.fast else pytest.mark.matrix,
+        )
+        for case in CASES
+        if bool(case.refusal) == refused
+    ]
+
+
+@pytest.fixture(scope="session")
+def results(kernel: None, request: pytest.FixtureRequest) -> Mapping[Case, Result]:
+    """Run what the chosen tests ask for, each guest booted once."""
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [p.params["case"] for p in parameters if p and "case" in p.params]
+    return run_cases([case for case in chosen if isinstance(case, Case)])
+
+
+def judge(case: Case, result: Result, missing: Callable[[str], None]) -> None:
+    if result.verdict.outcome == "not fetched":
+        missing(result.verdict.message)
+    assert not surprise(case, result.verdict)
+
+
+@pytest.mark.parametrize("case", cases(refused=False))
+def test_the_known_workload_is_recorded_exactly(
+    case: Case, results: Mapping[Case, Result], missing: Callable[[str], None]
+) -> None:
+    judge(case, results[case], missing)
+
+
+@pytest.mark.parametrize("case", cases(refused=True))
+def test_a_source_that_cannot_start_says_why(
+    case: Case, results: Mapping[Case, Result], missing: Callable[[str], None]
+) -> None:
+    judge(case, results[case], missing)
