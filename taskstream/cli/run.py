@@ -308,5 +308,7 @@ def record(
         screen.close()
         for reason, events in sink.errors.most_common(5):
             _say(f"{events:,} events: {reason}")
+        if source.late:
+            _say(f"{source.late:,} events came out of a perf buffer too late to be in order")
         _say(totals.line())
         return 0 if totals.complete else LOSSES

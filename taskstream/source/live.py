@@ -152,7 +152,11 @@ class LiveSource:
             except HookRefusedError as refused:
                 self._probes.close()
                 if refused.hook.kind in ESSENTIAL:
-                    raise
+                    raise KernelError(
+                        f"{refused}; without it no {refused.hook.kind} events are seen, and "
+                        "nothing else would be true: run another kernel, or report the output "
+                        "of `taskstream doctor --json`"
+                    ) from None
                 self._kernel.refuse(refused.hook, refused.reason)
             except BaseException:
                 self._probes.close()

@@ -7,6 +7,7 @@ difference from here on: both are maps and programs by descriptor.
 import mmap
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -111,7 +112,8 @@ def load(plan: Plan, options: ProbeOptions, kernel: RunningKernel, *, iterator: 
         "no_boot_clock": int(plan.buffer == "perf" and bool(kernel.lacks("boot clock"))),
     }
     if plan.type_format == "legacy":
-        return Probes(plan, options, _load_legacy(plan, options, settings))
+        compiled = _load_legacy(plan, options, settings)
+        return Probes(replace(plan, notes=(*plan.notes, *compiled.notes)), options, compiled)
     return Probes(plan, options, _load_core(plan, options, settings, kernel, iterator))
 
 

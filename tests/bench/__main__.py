@@ -8,7 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import codec, cost, groups, kernel, latency, loss, machine, slowdown, start, table
+from tests.bench import (
+    codec,
+    cost,
+    groups,
+    kernel,
+    latency,
+    loss,
+    machine,
+    mode,
+    slowdown,
+    start,
+    table,
+)
 from tests.bench.figure import Effort, Figure
 
 _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -18,6 +30,8 @@ THEMES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "decode": codec.decode,
     "groups": groups.groups,
     "kernel": kernel.kernel,
+    "mode": mode.mode,
+    "mode-guest": mode.guest,
     "cpu": cost.cpu,
     "share": cost.share,
     "latency": latency.latency,

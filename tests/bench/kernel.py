@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 
 from taskstream.source.libbpf import enable_run_time_stats
-from taskstream.source.live import HOOKS, LiveOptions, LiveSource
+from taskstream.source.live import LiveOptions, LiveSource
 from tests.bench import load
 from tests.bench.figure import Effort, Figure, figure
 
-__all__ = ["kernel"]
+__all__ = ["kernel", "loaded"]
 
 _RUNS = 5
 _SECONDS = 2.0
@@ -23,7 +23,7 @@ _AIMS_NS = {"fork": 500, "exec": 1500, "exit": 500, "free": 500}
 Spent = dict[str, tuple[int, int]]
 
 
-def _loaded(source: LiveSource, mode: str, rate_hz: int, seconds: float) -> Spent:
+def loaded(source: LiveSource, mode: str, rate_hz: int, seconds: float) -> Spent:
     """Load the host, and return the ns and the runs of each program meanwhile."""
     before = source.run_time()
     under_way = load.start(mode, rate_hz=rate_hz, seconds=seconds)
@@ -37,9 +37,10 @@ def _loaded(source: LiveSource, mode: str, rate_hz: int, seconds: float) -> Spen
     return {p: (after[p][0] - before[p][0], after[p][1] - before[p][1]) for p in after}
 
 
-def _of_kind(spent: Spent, kind: str) -> tuple[float, int]:
+def _of_kind(source: LiveSource, spent: Spent, kind: str) -> tuple[float, int]:
     """Return ns/run and runs of all the programs of a kind."""
-    ns, runs = (sum(column) for column in zip(*(spent[p] for p in HOOKS[kind]), strict=True))
+    programs = [hook.program for hook in source.plan.hooks if hook.kind == kind]
+    ns, runs = (sum(column) for column in zip(*(spent[p] for p in programs), strict=True))
     return ns / runs if runs else float("nan"), runs
 
 
@@ -52,12 +53,12 @@ def kernel(effort: Effort) -> Iterator[Figure]:
     try:
         with LiveSource(LiveOptions(), host="bench") as source:
             for name, rate_hz in loads:
-                spent = [_loaded(source, "exec", rate_hz, seconds) for _ in range(runs)]
-                yield from _figures(name, spent)
+                spent = [loaded(source, "exec", rate_hz, seconds) for _ in range(runs)]
+                yield from _figures(name, source, spent)
         with LiveSource(LiveOptions(load_mode="return"), host="bench") as source:
             for name, rate_hz in loads:
-                failed = [_loaded(source, "fail", rate_hz, seconds / 2) for _ in range(runs)]
-                cost = [_of_kind(s, "fail") for s in failed]
+                failed = [loaded(source, "fail", rate_hz, seconds / 2) for _ in range(runs)]
+                cost = [_of_kind(source, s, "fail") for s in failed]
                 yield figure(
                     "kernel",
                     f"kernel, fail, {name}",
@@ -69,9 +70,9 @@ def kernel(effort: Effort) -> Iterator[Figure]:
         os.close(stats)
 
 
-def _figures(name: str, spent: list[Spent]) -> Iterator[Figure]:
+def _figures(name: str, source: LiveSource, spent: list[Spent]) -> Iterator[Figure]:
     for kind, aim in _AIMS_NS.items():
-        cost = [_of_kind(s, kind) for s in spent]
+        cost = [_of_kind(source, s, kind) for s in spent]
         note = f"{sum(runs for _, runs in cost):,} runs"
         what = f"kernel, {kind}, {name}"
         yield figure("kernel", what, "ns/run", [ns for ns, _ in cost], aim=aim, note=note)

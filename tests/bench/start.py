@@ -69,7 +69,7 @@ def _measured(begin_ns: int) -> None:
     from taskstream import cli
     from taskstream.cli import run  # noqa: F401 - what the verb would import
     from taskstream.sink.kafka import KafkaSink
-    from taskstream.source.libbpf import BpfObject
+    from taskstream.source.bpf_object import BpfObject
     from taskstream.source.live import LiveSource
 
     note("imports")()
