@@ -23,6 +23,7 @@ _VERBS = {
     "consume": "Print the events of a topic, and what is missing in it.",
     "doctor": "Say whether the agent can run here, and what to do if not.",
     "edit-config": "Edit your own copy of a configuration file.",
+    "netdata-plugin": "Record as a plugin of Netdata: charts on standard output.",
     "run": "Record this host's task events: publish them and show the rates.",
     "schema": "Print the fields of an event.",
 }

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from taskstream.groups import Groups
 from taskstream.interval import Interval
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
@@ -28,11 +29,11 @@ from taskstream.source.live import LiveOptions, LiveSource
 if TYPE_CHECKING:
     from taskstream.sink.prometheus import Metrics
 
-__all__ = ["run"]
+__all__ = ["Stop", "record", "run", "stop_signals"]
 
 
 @click.command()
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker; default: an embedded one.")
+@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker, or off.  [default: embedded]")
 @click.option("--topic", help="Topic of the events.  [default: taskstream.events]")
 @click.option(
     "--message",
@@ -107,24 +108,25 @@ def run(
             raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
         settings["bootstrap"] = address
     config = Config(**settings)
-    with _stop_signals() as stopped:
-        sys.exit(_run(config, duration, as_json, stopped))
+    with stop_signals() as stopped:
+        sys.exit(record(config, stopped, lambda c: _screen(c, as_json), duration=duration))
 
 
-class _Stop:
+class Stop:
     """Set by a signal."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take note of a signal."""
         self.asked = True
 
 
 @contextmanager
-def _stop_signals() -> Iterator[_Stop]:
+def stop_signals() -> Iterator[Stop]:
     """Take SIGINT and SIGTERM as the wish to stop in good order."""
-    stop = _Stop()
+    stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -186,7 +188,7 @@ class _Trouble:
     def __init__(self) -> None:
         self._told = ""
 
-    def tell(self, sink: KafkaSink) -> None:
+    def tell(self, sink: KafkaSink | Discard) -> None:
         if sink.trouble == self._told:
             return
         self._told = sink.trouble
@@ -220,7 +222,7 @@ class _Intervals:
         self,
         config: Config,
         source: LiveSource,
-        sink: KafkaSink,
+        sink: KafkaSink | Discard,
         groups: Groups,
         screen: Screen,
         metrics: "Metrics | None",
@@ -229,7 +231,7 @@ class _Intervals:
         self._sink = sink
         self._groups = groups
         self._outlets = [screen.interval]
-        if config.rates_topic != OFF:
+        if OFF not in (config.rates_topic, config.bootstrap):
             rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
             self._outlets.append(rates.interval)
         if metrics is not None:
@@ -249,21 +251,36 @@ def _say(text: str) -> None:
     click.echo(f"taskstream run: {text}", err=True)
 
 
-def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> int:
+def record(
+    config: Config,
+    stop: Stop,
+    screen_of: Callable[[Config], Screen],
+    *,
+    duration: float | None = None,
+) -> int:
+    """Record until told to stop; return the exit code.
+
+    Args:
+        config: The effective settings.
+        stop: Tells when.
+        screen_of: Makes what shows the run, of the settings with the broker's address.
+        duration: Seconds after which to stop by itself.
+    """
     with ExitStack() as stack:
         groups = Groups(config, _say)
         stack.enter_context(_reload_signal(groups))
         if config.bootstrap == EMBEDDED:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
-        sink = KafkaSink(_kafka_options(config))
+        sink = Discard() if config.bootstrap == OFF else KafkaSink(_kafka_options(config))
         source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
         for note in source.notes:
             _say(note)
-        _say(f"publishing to {config.bootstrap}, topic {config.topic}")
-        _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+        if config.bootstrap != OFF:
+            _say(f"publishing to {config.bootstrap}, topic {config.topic}")
+            _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         metrics = stack.enter_context(_metrics(config))
-        screen = _screen(config, as_json)
+        screen = screen_of(config)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         pipeline = Pipeline(

@@ -8,7 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import codec, cost, kernel, latency, loss, machine, mode, slowdown, start, table
+from tests.bench import (
+    codec,
+    cost,
+    groups,
+    kernel,
+    latency,
+    loss,
+    machine,
+    mode,
+    slowdown,
+    start,
+    table,
+)
 from tests.bench.figure import Effort, Figure
 
 _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -16,6 +28,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 THEMES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "encode": codec.encode,
     "decode": codec.decode,
+    "groups": groups.groups,
     "kernel": kernel.kernel,
     "mode": mode.mode,
     "mode-guest": mode.guest,

@@ -7,6 +7,7 @@ import pytest
 
 from taskstream.interval import Interval
 from taskstream.record import COUNTS
+from taskstream.sink.netdata import NetdataCharts
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.stats import Account, RunTotals
 
@@ -24,6 +25,7 @@ SCREENS: dict[str, Callable[[], Screen]] = {
     "json": lambda: JsonLines(sys.stdout),
     "lines": lambda: PlainLines(sys.stdout),
     "table": lambda: LiveTable("head", lambda: 0),
+    "netdata": lambda: NetdataCharts(1, lambda: 0, out=sys.stdout),
 }
 
 

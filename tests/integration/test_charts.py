@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.parse
 import urllib.request
@@ -21,9 +22,10 @@ import msgpack
 import pytest
 
 from taskstream.broker import EmbeddedBroker
+from taskstream.chart import CHARTS, SCOPES
 from taskstream.source import cgroup_tree
 from tests.kernel.guarded import guarded_tasks
-from tests.unpacked import program
+from tests.unpacked import environment, program
 
 pytestmark = pytest.mark.kernel
 
@@ -355,3 +357,156 @@ def test_promtool_finds_no_fault_in_the_metrics(start):
         [program("promtool"), "check", "metrics"], input=metrics, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+# --- Netdata -------------------------------------------------------------------------------------
+
+NETDATA = """\
+[global]
+    run as user = root
+[db]
+    mode = ram
+    update every = 1
+[directories]
+    config = {folder}/etc
+    stock config = {folder}/stock
+    plugins = {folder}/plugins
+    cache = {folder}/cache
+    lib = {folder}/lib
+    log = {folder}/log
+    web = {folder}/web
+[web]
+    bind to = 127.0.0.1
+    default port = {port}
+[logs]
+    access = none
+[plugins]
+    timex = no
+    idlejitter = no
+    netdata monitoring = no
+    profile = no
+    tc = no
+    diskspace = no
+    proc = no
+    cgroups = no
+    statsd = no
+    slabinfo = no
+[health]
+    enabled = no
+[ml]
+    enabled = no
+[cloud]
+    enabled = no
+"""
+
+
+@dataclass
+class Netdata:
+    """A running Netdata with our plugin."""
+
+    address: str
+    update_every_s: int
+
+    def get(self, what: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"http://{self.address}/api/v1/{what}?{query}") as answer:
+            return json.load(answer)
+
+    def charts(self) -> dict[str, dict[str, Any]]:
+        """Return our charts by id; none before Netdata answers."""
+        try:
+            charts = self.get("charts")["charts"]
+        except OSError:
+            return {}
+        return {id_: c for id_, c in charts.items() if c["plugin"] == "taskstream.plugin"}
+
+    def events(self, chart: str, dimension: str) -> float:
+        """Return a rate summed over time: the number of events."""
+        found = self.get("data", chart=chart, format="json", options="natural-points")
+        column = found["labels"].index(dimension)
+        points = [row[column] for row in found["data"] if row[column] is not None]
+        return sum(points) * self.update_every_s
+
+
+@pytest.fixture
+def netdata(folder: Path) -> Iterator[Callable[[int], Netdata]]:
+    """Return what starts Debian's Netdata, which starts our plugin."""
+    processes = []
+
+    def starting(update_every_s: int) -> Netdata:
+        port = free_port()
+        for name in ("etc/ebpf.d", "stock", "plugins", "cache", "lib", "log", "web"):
+            (folder / name).mkdir(parents=True)
+        (folder / "etc/netdata.conf").write_text(NETDATA.format(folder=folder, port=port))
+        (folder / "etc/ebpf.d/process.conf").write_text(
+            f"[global]\nupdate every = {update_every_s}\nebpf load mode = return\n"
+            "apps = yes\ncgroups = yes\n"
+        )
+        (folder / "apps_groups.conf").rename(folder / "etc/apps_groups.conf")
+        plugin = Path(sysconfig.get_path("scripts")) / "taskstream.plugin"
+        (folder / "plugins/taskstream.plugin").symlink_to(plugin)
+        log = (folder / "netdata.log").open("w")
+        command = [program("netdata"), "-D", "-c", folder / "etc/netdata.conf"]
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment()))
+        log.close()
+        return Netdata(f"127.0.0.1:{port}", update_every_s)
+
+    yield starting
+    for process in processes:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.parametrize("update_every_s", [1, 5])
+def test_netdata_has_exactly_the_events_of_the_workload(
+    few, folder, places, netdata, update_every_s
+):
+    server = netdata(update_every_s)
+    wait_for(lambda: "system.process_thread" in server.charts(), 60)
+    for place in places.values():
+        work(folder, place)
+    container = f"cgroup_{CONTAINER[:12]}"
+    wait_for(lambda: f"{container}.task_exit" in server.charts())
+    wait_for(lambda: server.events(f"{container}.task_exit", "exit") == CHILDREN + 1)
+    time.sleep(2 * update_every_s)  # a release may be counted an interval later
+    for chart, dimension, expected in (
+        ("app.mine_process_create", "calls", 2 * CHILDREN),
+        ("app.mine_thread_create", "call", 0),
+        ("app.mine_task_exit", "call", 2 * CHILDREN + 2),
+        ("app.mine_task_error", "app", 0),
+        (f"{container}.process_create", "process", CHILDREN),
+        (f"{container}.task_exit", "exit", CHILDREN + 1),
+        (f"{container}.task_error", "process", 0),
+        ("services.process_create", "tsq-one", CHILDREN),
+        ("services.task_exit", "tsq-one", CHILDREN + 1),
+    ):
+        assert server.events(chart, dimension) == pytest.approx(expected, abs=1e-6), chart
+    for chart, dimension, times in (
+        ("app.mine_task_close", "call", 2),
+        (f"{container}.task_close", "process", 1),
+        ("services.task_close", "tsq-one", 1),
+    ):
+        released = server.events(chart, dimension)
+        assert 0 <= times * (CHILDREN + 1) - released <= times * few + 1e-6, chart
+
+
+def test_netdata_has_every_documented_chart_as_the_table_has_it(folder, places, netdata):
+    server = netdata(1)
+    for place in places.values():
+        work(folder, place)
+    wait_for(lambda: "system.process_thread" in server.charts(), 60)
+    for place in places.values():
+        work(folder, place)
+    documented = {chart.context: chart for chart in CHARTS if chart.documented}
+    wait_for(lambda: {c["context"] for c in server.charts().values()} >= documented.keys())
+    for found in server.charts().values():
+        chart = documented.get(found["context"])
+        if chart is None:
+            continue
+        assert found["title"].startswith(chart.title)
+        assert (found["units"], found["family"]) == (chart.unit, chart.family)
+        assert (found["priority"], found["chart_type"]) == (chart.priority, chart.kind)
+        if chart.names != ("",):
+            assert tuple(found["dimensions"]) == chart.names
+        label = SCOPES[chart.scope].label
+        assert not label or found["chart_labels"][label]

@@ -33,7 +33,7 @@ def test_version_is_the_packages():
 def test_help_names_every_verb(option):
     done = taskstream(option)
     assert done.code == 0
-    for verb in ("config", "consume", "doctor", "edit-config", "run", "schema"):
+    for verb in ("config", "consume", "doctor", "edit-config", "netdata-plugin", "run", "schema"):
         assert f"  {verb} " in done.out
 
 

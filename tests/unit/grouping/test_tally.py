@@ -286,3 +286,45 @@ def test_zombies_are_told_with_the_interval():
     assert filled.close(0, 1000)[1] == Zombies(2, 900)
     filled.add(batch(of("free", 950)))
     assert filled.close(0, 1000)[1] == Zombies(1, 100)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def churning(number: int, processes: int) -> Any:
+    """Make the lives of a second, with commands, cgroups and users that never come again."""
+    whole = lives(processes, first_pid=1000 + number * processes % 30_000)
+    records = whole.records
+    records["boot_ns"] = number * SECOND + np.arange(len(records)) * (SECOND // len(records))
+    records["process_start_ns"] += number * SECOND
+    records["comm"] = [f"c{number}-{n % 40}".encode() for n in range(len(records))]
+    records["cgroup_id"] = number * 40 + np.arange(len(records)) % 40
+    records["uid"] = number * 40 + np.arange(len(records)) % 40
+    return whole
+
+
+@pytest.mark.slow
+def test_ten_minutes_of_churning_groups_hold_no_more_than_the_bounds():
+    known = CgroupNames(keep_gone=100)
+    choice = Choice(apps=True, cgroups=True, commands=True, users=True, limit=50)
+    filled = Tally(SECOND, choice, rules=RULES, cgroups=known, table_size=5000)
+    held, events = [], 0
+    for number in range(600):
+        whole = churning(number, 100)
+        ids = set(whole.records["cgroup_id"].tolist())
+        known.learn_all((id_, f"/c{id_}") for id_ in ids)
+        filled.add(whole)
+        groups, zombies = filled.close(number, (number + 1) * SECOND)
+        for id_ in ids:
+            known.remove(id_)
+        events += len(whole)
+        for dimension in ("command", "user", "cgroup"):
+            assert len(groups[dimension]) <= 51
+            assert sum(sum(s.window[: len(COUNTS)]) for s in groups[dimension].values()) == 400
+        held.append((len(filled.processes), len(known), zombies.level))
+    processes, cgroups, dead = np.array(held).T
+    assert processes.max() <= 100 * 4
+    assert cgroups.max() <= 100 + 40
+    assert dead.max() == 0
+    assert filled.processes.forgotten == 0
+    assert sum(groups["host"][""].total[: len(COUNTS)]) == events

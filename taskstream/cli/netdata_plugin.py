@@ -1,0 +1,49 @@
+"""``taskstream netdata-plugin``: the agent as an external plugin of Netdata."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from taskstream import clock
+from taskstream.cli.run import record, stop_signals
+from taskstream.config import EMBEDDED, OFF, Config, load
+from taskstream.sink.netdata import NetdataCharts
+
+__all__ = ["netdata_plugin", "script"]
+
+
+@click.command()
+@click.argument("seconds", type=click.IntRange(1, 3600), default=1)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration file.  [default: the one that `taskstream config` names]",
+)
+def netdata_plugin(seconds: int, config_file: Path | None) -> None:
+    """Record this host's task events, and draw their charts in Netdata.
+
+    Netdata starts it, as taskstream.plugin in its directory of plugins, with the shortest
+    interval in SECONDS that it takes; `update every` may be longer. Options come from Netdata's
+    ebpf.d/process.conf. Events are published only if [kafka] bootstrap.servers says where.
+    """
+    config = Config(**load(config_file))
+    config = replace(config, update_every_s=max(seconds, config.update_every_s))
+    if config.bootstrap == EMBEDDED:
+        config = replace(config, bootstrap=OFF)
+    with stop_signals() as stopped:
+        sys.exit(record(config, stopped, _charts))
+
+
+def _charts(config: Config) -> NetdataCharts:
+    return NetdataCharts(config.update_every_s, clock.boot_ns, semantics=config.chart_semantics)
+
+
+def script() -> None:
+    """Run as taskstream.plugin, which Netdata calls without naming a verb."""
+    from taskstream.cli import main
+
+    sys.argv.insert(1, "netdata-plugin")
+    main()
