@@ -145,6 +145,13 @@ struct {
 } drafts SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PATHS);
+	__type(key, __u32);
+	__type(value, struct cgroup_path);
+} paths SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, DEAD_GROUPS);
 	__type(key, struct process_key);
@@ -186,6 +193,11 @@ static __always_inline struct exec_args *scratch_at(__u32 *index)
 static __always_inline struct draft *draft_at(__u32 *index)
 {
 	return bpf_map_lookup_elem(&drafts, index);
+}
+
+static __always_inline struct cgroup_path *path_at(__u32 *index)
+{
+	return bpf_map_lookup_elem(&paths, index);
 }
 
 static __always_inline __u8 *dead_group_at(struct process_key *key)

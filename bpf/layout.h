@@ -6,9 +6,19 @@
 #define WINDOW_SLOTS  64 /* a power of two; user space empties a slot long before its turn */
 #define FILENAME_MAX  (4096 + 32) /* PATH_MAX, and the "/dev/fd/N/" that execveat puts before it */
 #define SCRATCH_BYTES (sizeof(struct exec_args) + FILENAME_MAX + TASK_ARGS_MAX)
+#define PATH_BYTES    4096
+#define PATHS	      3
 #define DRAFTS	      16
 #define DEAD_GROUPS   16384
 #define NUMBER_CLAIMS 4096
+
+/* The name of a cgroup on its way, in the ring of arguments; nobody else there has this CPU. */
+#define NAME_CPU 0xFFFF
+
+struct cgroup_path {
+	struct exec_args head;
+	char path[PATH_BYTES];
+};
 
 /*
  * Programs that the verifier gives typed pointers (tp_btf, fentry, iterators) follow them without

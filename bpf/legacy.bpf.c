@@ -32,6 +32,17 @@ int on_free(struct bpf_raw_tracepoint_args *ctx)
 	return free_event(ctx, PROBED, TASK(0));
 }
 
+#define CGROUP_PROBE(action, index, gone)                                                          \
+	int on_cgroup_##action(struct bpf_raw_tracepoint_args *ctx)                                \
+	{                                                                                          \
+		return cgroup_event(ctx, PROBED, index, (struct cgroup *)ctx->args[0],             \
+				    (const char *)ctx->args[1], gone);                             \
+	}
+
+CGROUP_PROBE(mkdir, 0, false)
+CGROUP_PROBE(rename, 1, false)
+CGROUP_PROBE(rmdir, 2, true)
+
 #if SETTING_kprobes
 int on_release_kprobe(struct pt_regs *ctx)
 {

@@ -76,6 +76,7 @@ struct scratch_bytes {
 
 BPF_PERCPU_ARRAY(scratch, struct scratch_bytes, 1);
 BPF_PERCPU_ARRAY(drafts, struct draft, DRAFTS);
+BPF_PERCPU_ARRAY(paths, struct cgroup_path, PATHS);
 BPF_TABLE("lru_hash", struct process_key, __u8, dead_groups, DEAD_GROUPS);
 BPF_TABLE("lru_hash", struct number_claim, __u8, numbers, NUMBER_CLAIMS);
 BPF_TABLE(SETTING(processes_type), struct process_key, struct process_counts, processes,
@@ -99,6 +100,11 @@ static __always_inline struct exec_args *scratch_at(__u32 *index)
 static __always_inline struct draft *draft_at(__u32 *index)
 {
 	return drafts.lookup(index);
+}
+
+static __always_inline struct cgroup_path *path_at(__u32 *index)
+{
+	return paths.lookup(index);
 }
 
 static __always_inline __u8 *dead_group_at(struct process_key *key)

@@ -224,6 +224,47 @@ static __always_inline int fail_event(void *ctx, enum task_call call, enum task_
 	return event_submit(ctx, e, count);
 }
 
+/*
+ * A cgroup of the v2 hierarchy came to be, has another path, or is gone. The name travels in the
+ * ring of arguments: whoever has read an event finds the name of its cgroup there.
+ *
+ * Args:
+ *   index: of the program's own memory.
+ *   gone: whether it was removed.
+ */
+static __always_inline int cgroup_event(void *ctx, enum access access, __u32 index,
+					struct cgroup *cgroup, const char *path, bool gone)
+{
+	struct cgroup_root *root = READ(access, cgroup, root);
+	struct kernfs_node *node = READ(access, cgroup, kn);
+	struct cgroup_path *name = path_at(&index);
+	struct cpu_totals *cpu;
+	__u64 total, failed;
+	long bytes;
+
+	if (READ(access, root, hierarchy_id) || !name)
+		return 0; /* a hierarchy of v1: events do not name its groups */
+	bytes = bpf_probe_read_kernel_str(name->path, sizeof(name->path), path);
+	if (bytes < 1)
+		return 0;
+	name->head.seq = READ(access, node, id);
+	name->head.cpu = NAME_CPU;
+	name->head.filename_bytes = bytes - 1;
+	name->head.args_bytes = gone;
+	total = sizeof(name->head) + bytes;
+	barrier_var(total);
+	if (total > sizeof(*name))
+		return 0;
+	if (SETTING(perf_buffer))
+		failed = output_args_perf(ctx, name, total);
+	else
+		failed = output_args(name, total, BPF_RB_NO_WAKEUP);
+	cpu = failed ? cpu_totals() : NULL;
+	if (cpu)
+		__sync_fetch_and_add(&cpu->args_lost, 1);
+	return 0;
+}
+
 /* The system calls at whose return a tracepoint tells of a failure. */
 /* clang-format off */
 #define FAILING_CALLS(probe)                        \

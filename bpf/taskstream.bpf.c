@@ -104,6 +104,26 @@ int BPF_PROG(on_free, struct task_struct *task)
 
 FAILING_CALLS(FAIL_PROBE)
 
+/* --- the names of cgroups --- */
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(ctx, TYPED, 0, cgroup, path, false);
+}
+
+SEC("tp_btf/cgroup_rename")
+int BPF_PROG(on_cgroup_rename, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(ctx, TYPED, 1, cgroup, path, false);
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(on_cgroup_rmdir, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(ctx, TYPED, 2, cgroup, path, true);
+}
+
 /* The snapshot: one record per task, read by the agent through the iterator's descriptor. */
 SEC("iter/task")
 int on_snapshot(struct bpf_iter__task *ctx)

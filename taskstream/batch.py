@@ -35,12 +35,15 @@ class Batch:
         records: ``RECORD`` array of shape ``(n,)``, n >= 0, in the order in which they came.
         wall_offset_ns: CLOCK_REALTIME minus CLOCK_BOOTTIME for these records.
         texts: filename and argv of exec records by ``(cpu, seq)``; none where they were lost.
+        cgroups: id and path of the v2 cgroups that came to be, in order; a path of None: it is
+            gone. Those of the records are here or came before, where the source tells any.
     """
 
     origin: Origin
     records: NDArray[np.void]
     wall_offset_ns: int
     texts: Mapping[tuple[int, int], ExecText] = field(default_factory=dict)
+    cgroups: Sequence[tuple[int, str | None]] = ()
 
     def __post_init__(self) -> None:
         assert self.records.dtype == RECORD, self.records.dtype

@@ -81,6 +81,11 @@ class Groups:
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""
+        for id_, path in batch.cgroups:
+            if path is None:
+                self.cgroups.remove(id_)
+            else:
+                self.cgroups.learn(id_, path)
         self._tally.add(batch)
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:

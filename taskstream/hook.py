@@ -134,6 +134,10 @@ class Mode(Protocol):
     def buffer(self) -> str:
         """One of `BUFFERS`."""
 
+    @property
+    def cgroup_names(self) -> bool:
+        """Whether the names of cgroups are wanted as they appear."""
+
 
 class Kernel(Protocol):
     """What a kernel has."""
@@ -152,7 +156,7 @@ class Kernel(Protocol):
         """Tell whether there is a plain tracepoint ``category/name``."""
 
     def system_call(self, name: str) -> str:
-        """Return the kernel function of a system call."""
+        """Return the kernel function of a system call; empty where the machine has no such call."""
 
     def refusal(self, hook: Hook) -> str:
         """Say why a hook that was tried cannot be had; empty if none is known."""
@@ -202,6 +206,8 @@ _RELEASE = _Aim(
     without="released tasks are not seen, and so no zombies",
 )
 
+_CGROUPS = ("cgroup_mkdir", "cgroup_rename", "cgroup_rmdir")
+
 _CREATES = ("fork", "vfork", "clone", "clone3")
 _CREATE_PROGRAMS = {
     "on_create_fexit",
@@ -246,10 +252,21 @@ def choose(mode: Mode, kernel: Kernel) -> Plan:
         if found and reasons and (way, reasons) not in fallen:
             fallen.append((way, reasons))
             notes.append(f"{_asked(mode, type_format)} falls back to `{way}`: {reasons}")
+    if mode.cgroup_names:
+        hooks += _cgroup_hooks(via, kernel, notes)
     plan = Plan(type_format, buffer, tuple(hooks), tuple(notes))
     if plan.release_late:
         plan = Plan(type_format, buffer, plan.hooks, (*notes, RELEASE_LATE))
     return plan
+
+
+def _cgroup_hooks(via: Via, kernel: Kernel, notes: list[str]) -> list[Hook]:
+    hooks = [Hook("cgroup", f"on_{name}", via, name) for name in _CGROUPS]
+    refused = [reason for hook in hooks if (reason := kernel.refusal(hook))]
+    if not refused:
+        return hooks
+    notes.append(f"cgroups that are gone before they are looked up have no name: {refused[0]}")
+    return []
 
 
 def _asked(mode: Mode, type_format: str) -> str:
@@ -298,7 +315,8 @@ def _missing_stand_ins(aim: _Aim, found: Sequence[Hook], kernel: Kernel) -> Iter
         call = target.removeprefix("syscalls/sys_exit_")
         if any(hook.program == program for hook in found):
             continue
-        if kernel.find_function((kernel.system_call(call),), "kprobe"):
+        function = kernel.system_call(call)
+        if function and kernel.find_function((function,), "kprobe"):
             yield f"failed {call} calls are not seen: this kernel has no tracepoint {target}"
 
 

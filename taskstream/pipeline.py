@@ -216,7 +216,7 @@ class Pipeline:
     def _turn(self) -> int:
         """Read once, hand on, close what is over; return the events read."""
         batch = self._source.read()
-        if len(batch):
+        if len(batch) or batch.cgroups:
             self._received.add(batch.records)
             self._groups.add(batch)
             self._sink.write(batch)

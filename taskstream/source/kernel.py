@@ -87,11 +87,14 @@ class RunningKernel:
         return True
 
     def system_call(self, name: str) -> str:
-        """Return the kernel function of a system call.
+        """Return the kernel function of a system call; empty where the machine has no such call.
 
         (4.17: "syscalls/core, syscalls/x86: Rename struct pt_regs-based sys_*() to __x64_sys_*()")
         """
-        prefix = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_"}.get(os.uname().machine, "sys_")
+        machine = os.uname().machine
+        if machine == "aarch64" and name in ("fork", "vfork"):
+            return ""  # for its 32-bit programs alone
+        prefix = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_"}.get(machine, "sys_")
         return f"{prefix}{name}"
 
     def refuse(self, hook: Hook, reason: str) -> None:

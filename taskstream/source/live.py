@@ -74,6 +74,7 @@ class LiveSource:
         self.options = options
         self._none = np.empty(0, RECORD)
         self._texts: dict[tuple[int, int], ExecText] = {}
+        self._cgroups: list[tuple[int, str | None]] = []
         self._clock = clock.WallClock()
         self.clock_step_ns = 0
         self._attached = True
@@ -193,7 +194,12 @@ class LiveSource:
         if step:
             self.clock_step_ns = step
         records = self._read_records()
-        return self._batch(records, self._take_texts(records))
+        texts = self._take_texts(records)
+        if self._probes.args.waiting_bytes:
+            self._read_texts()
+        batch = self._batch(records, texts, tuple(self._cgroups))
+        self._cgroups.clear()
+        return batch
 
     def _read_records(self) -> NDArray[np.void]:
         read_ns = clock.boot_ns()
@@ -238,13 +244,22 @@ class LiveSource:
         for raw in self._probes.args.read():
             seq, cpu, filename_bytes, args_bytes = _ARGS.unpack_from(raw)
             middle = _ARGS.size + filename_bytes
-            self._texts[cpu, seq] = raw[_ARGS.size : middle], raw[middle : middle + args_bytes]
+            first = raw[_ARGS.size : middle]
+            if cpu == NO_CPU:  # seq is the id of a cgroup, args_bytes whether it is gone
+                self._cgroups.append((seq, None if args_bytes else os.fsdecode(first)))
+            else:
+                self._texts[cpu, seq] = first, raw[middle : middle + args_bytes]
 
-    def _batch(self, records: NDArray[np.void], texts: Mapping[tuple[int, int], ExecText]) -> Batch:
+    def _batch(
+        self,
+        records: NDArray[np.void],
+        texts: Mapping[tuple[int, int], ExecText],
+        cgroups: tuple[tuple[int, str | None], ...] = (),
+    ) -> Batch:
         if len(records) and (records["version"] != VERSION).any():
             found = sorted(set(records["version"].tolist()) - {VERSION})
             raise RecordError(f"the ring holds records of schema version {found}, not {VERSION}")
-        return Batch(self.origin, records, self._clock.pair.offset_ns, texts)
+        return Batch(self.origin, records, self._clock.pair.offset_ns, texts, cgroups)
 
     def totals(self) -> NDArray[np.void]:
         """Return the kernel's loss-free totals: ``CPU_TOTALS`` of shape ``(possible CPUs,)``."""
@@ -299,8 +314,9 @@ class LiveSource:
         libbpf.delete(self._probes.map_descriptor("processes"), key)
 
     def missed(self) -> dict[str, int]:
-        """Return how often the kernel skipped each program (recursion_misses)."""
-        return self._probes.missed()
+        """Return how often the kernel skipped each program that makes events."""
+        makers = {hook.program for hook in self.plan.hooks if hook.kind != "cgroup"}
+        return {name: runs for name, runs in self._probes.missed().items() if name in makers}
 
     @property
     def late(self) -> int:

@@ -27,6 +27,7 @@ class LiveOptions:
         count_processes: Keep loss-free counts by process, too.
         pid_table_size: For how many processes at once.
         maps_per_core: Keep them per CPU.
+        cgroup_names: Tell the names of cgroups as they appear.
         last_thread_by_map: Settle group_dead as on kernels before 6.16.
         snapshot_from_proc: Read the running tasks from /proc, as on kernels before 5.8.
         object_path: The compiled object, if not the package's own.
@@ -44,6 +45,7 @@ class LiveOptions:
     count_processes: bool = False
     pid_table_size: int = 32768
     maps_per_core: bool = True
+    cgroup_names: bool = False
     last_thread_by_map: bool = False
     snapshot_from_proc: bool = False
     object_path: Path | None = None
