@@ -27,6 +27,7 @@ LAYERS = {
     ],
     "pure": [
         "batch_message",
+        "board",
         "chart",
         "columns",
         "decode",
@@ -60,7 +61,7 @@ OUTSIDE = {
         "source.ring",
         "source.tracefs",
     ],
-    "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
+    "msgpack": ["batch_message", "board.gatherer", "columns", "cli.consume", "decode"],
     "prometheus_client": ["sink.prometheus"],
     "rich": ["cli", "sink.screen"],
     "taskstream.source.libbpf": ["doctor", "source"],
