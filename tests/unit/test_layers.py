@@ -43,7 +43,7 @@ LAYERS = {
         "shape",
         "text",
     ],
-    "rim": ["broker", "consumer", "doctor", "meter", "place", "sink", "source"],
+    "rim": ["broker", "consumer", "doctor", "feed", "meter", "place", "sink", "source"],
     "joint": ["config", "effective", "groups", "pipeline"],
     "face": ["cli", "__main__"],
 }
