@@ -26,6 +26,7 @@ class Choice:
         descending: From the highest to the lowest.
         text: What the name of a row, or of its host, must hold; in any case of letters.
         host: The one host that is shown; empty for all.
+        side_by_side: There may be several hosts.
     """
 
     view: str = "command"
@@ -33,13 +34,14 @@ class Choice:
     descending: bool = True
     text: str = ""
     host: str = ""
+    side_by_side: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns by which the view can be sorted, from left to right."""
         if self.view == SYSTEM:
             return (NAME, *RATES, *AGENT)
-        return (NAME, *(() if self.host else (HOST,)), *RATES)
+        return (NAME, *((HOST,) if self.side_by_side and not self.host else ()), *RATES)
 
     def with_view(self, view: str) -> "Choice":
         """Return the same of another view."""
@@ -63,6 +65,10 @@ class Choice:
     def reversed(self) -> "Choice":
         """Return the same the other way round."""
         return replace(self, descending=not self.descending)
+
+    def with_text(self, text: str) -> "Choice":
+        """Return the same of the rows that have a text."""
+        return replace(self, text=text)
 
     def next_host(self, hosts: list[str]) -> "Choice":
         """Return the same of the next host, after the last one of all hosts."""

@@ -7,27 +7,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskstream.board.board import LOSSES, Board, Host, Row
+from taskstream.board.board import HISTORY, LOSSES, Board, Host, Row
 from taskstream.board.choice import Choice, value_of
 from taskstream.board.reading import RATES, SYSTEM
 from taskstream.board.sparkline import sparkline
 from taskstream.chart import NETDATA
 from taskstream.hook import RELEASE_LATE
 
-__all__ = ["Column", "Standing", "cells", "columns_of", "number", "printable", "standing"]
+__all__ = [
+    "GAP_CHARS",
+    "Column",
+    "Standing",
+    "cells",
+    "columns_of",
+    "number",
+    "printable",
+    "standing",
+]
 
 UNKNOWN = "-"
-NAME_CHARS = 32
+GAP_CHARS = 2
+NAME_CHARS = 12, 32
 HOST_CHARS = 16
-NUMBER_CHARS = 12
-SPARK_CHARS = 30
+SPARK_CHARS = 12
 
 _TITLES = {
     **{rate: f"{rate}/s" for rate in RATES},
     "host": "host",
     "lost": "lost",
-    "cpu": "agent CPU %",
-    "memory": "agent MiB",
+    "cpu": "CPU %",
+    "memory": "MiB",
 }
 
 _WHO = {
@@ -57,27 +66,28 @@ class Column:
 
 
 def columns_of(choice: Choice, width: int) -> list[Column]:
-    """Return the columns of a view; names take what the width leaves.
+    """Return the columns of a view; names and sparklines take what the others leave.
 
     Args:
         choice: The view, and by what it is sorted.
-        width: Of the table, in characters, with two between columns.
+        width: Of the table, in characters, with `GAP_CHARS` behind each column.
     """
-    found = []
-    for key in choice.columns:
-        title = choice.view if key == "name" else _TITLES[key]
-        if key == "name":
-            title = "host" if choice.view == SYSTEM else choice.view
-            found.append(Column(key, title, 0, right=False))
-        elif key == "host":
-            found.append(Column(key, title, HOST_CHARS, right=False))
-        else:
-            found.append(Column(key, title, max(NUMBER_CHARS, len(title) + 1)))
-    shown = choice.sort if choice.sort in RATES else RATES[0]
-    found.append(Column("", _TITLES[shown], SPARK_CHARS, right=False))
-    left = width - sum(column.chars + 2 for column in found[1:])
-    found[0] = Column("name", found[0].title, max(12, min(left, NAME_CHARS)), right=False)
-    return found
+    titles = {**_TITLES, "name": "host" if choice.view == SYSTEM else choice.view}
+    keys = choice.columns[1:]
+    chars = {key: HOST_CHARS if key == "host" else max(9, len(titles[key]) + 1) for key in keys}
+    left = width - sum(chars.values()) - GAP_CHARS * (len(keys) + 2)
+    name_chars = min(max(left - SPARK_CHARS, NAME_CHARS[0]), NAME_CHARS[1])
+    spark_chars = min(max(left - name_chars, SPARK_CHARS), HISTORY)
+    return [
+        Column("name", titles["name"], name_chars, right=False),
+        *(Column(key, titles[key], chars[key], right=key != "host") for key in keys),
+        Column("", titles[_rate_of(choice)], spark_chars, right=False),
+    ]
+
+
+def _rate_of(choice: Choice) -> str:
+    """Return the rate whose past is shown."""
+    return choice.sort if choice.sort in RATES else RATES[0]
 
 
 def cells(row: Row, columns: Sequence[Column], choice: Choice) -> list[str]:
@@ -92,7 +102,7 @@ def _cell(row: Row, column: Column, choice: Choice) -> str:
         return printable(row.host)
     if column.key:
         return number(value_of(row, column.key))
-    at = RATES.index(choice.sort) if choice.sort in RATES else 0
+    at = RATES.index(_rate_of(choice))
     return sparkline([rates[at] if rates else None for rates in row.history], column.chars)
 
 

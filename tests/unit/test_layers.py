@@ -63,7 +63,8 @@ OUTSIDE = {
     ],
     "msgpack": ["batch_message", "board.gatherer", "columns", "cli.consume", "decode"],
     "prometheus_client": ["sink.prometheus"],
-    "rich": ["cli", "sink.screen"],
+    "rich": ["cli", "sink.screen", "sink.top"],
+    "textual": ["sink.top"],
     "taskstream.source.libbpf": ["doctor", "source"],
 }
 

@@ -131,3 +131,9 @@ def test_the_host_filter_goes_through_all_hosts_and_back_to_all():
         seen.append(choice.host)
     assert seen == ["db-1", "web-3", "", "db-1"]
     assert choice.sort in choice.columns
+
+
+def test_where_there_is_one_host_it_has_no_column(board):
+    assert "host" in Choice().columns
+    assert "host" not in Choice(side_by_side=False).columns
+    assert "host" not in Choice(host="web-3").columns
