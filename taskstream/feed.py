@@ -21,6 +21,10 @@ from taskstream.stats import RunTotals
 __all__ = ["Feed", "IntervalFeed", "RatesFeed"]
 
 
+CATCH_UP_NS = 2_000_000_000
+"""How long the past of a topic may take to be read, if its end is not seen before."""
+
+
 class Feed(Protocol):
     """What a live screen needs of where its readings come from."""
 
@@ -116,6 +120,7 @@ class RatesFeed:
         self._gatherer = Gatherer(settle_ns)
         self._now_ns = now_ns
         self._begun = False
+        self._first_ns = 0
         self._rejected = 0
         self._reason = ""
 
@@ -131,9 +136,18 @@ class RatesFeed:
             except MessageError as error:
                 self._rejected += 1
                 self._reason = str(error)
-        # What is in the topic already comes one partition after another, not by time.
-        self._begun = self._begun or self._source.at_end
-        return self._gatherer.take(self._now_ns()) if self._begun else []
+        return self._gatherer.take(self._now_ns()) if self._has_begun() else []
+
+    def _has_begun(self) -> bool:
+        """Tell whether what was in the topic at the start is read.
+
+        It comes one partition after another, not by time. The end of a busy partition is never
+        told: librdkafka tells it by an answer without messages.
+        """
+        now_ns = self._now_ns()
+        self._first_ns = self._first_ns or now_ns
+        self._begun |= self._source.at_end or now_ns - self._first_ns >= CATCH_UP_NS
+        return self._begun
 
     def notes(self) -> list[str]:
         """Return why nothing comes, and what was not understood."""

@@ -26,6 +26,7 @@ _VERBS = {
     "netdata-plugin": "Record as a plugin of Netdata: charts on standard output.",
     "run": "Record this host's task events: publish them and show the rates.",
     "schema": "Print the fields of an event.",
+    "top": "Show the rates live: by app, cgroup, service, command and user.",
 }
 
 

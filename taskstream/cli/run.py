@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,10 @@ def stop_signals() -> Iterator[Stop]:
 
 @contextmanager
 def _reload_signal(groups: Groups) -> Iterator[None]:
-    """Take SIGHUP as the wish to read apps_groups.conf again."""
+    """Take SIGHUP as the wish to read apps_groups.conf again; a thread gets no signals."""
+    if current_thread() is not main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGHUP, lambda _signal, _frame: groups.reload())
     try:
         yield
@@ -258,6 +262,7 @@ def record(
     screen_of: Callable[[Config], Screen],
     *,
     duration: float | None = None,
+    say: Callable[[str], None] = _say,
 ) -> int:
     """Record until told to stop; return the exit code.
 
@@ -266,9 +271,10 @@ def record(
         stop: Tells when.
         screen_of: Makes what shows the run, of the settings with the broker's address.
         duration: Seconds after which to stop by itself.
+        say: Takes what is for people beside the screen.
     """
     with ExitStack() as stack:
-        groups = Groups(config, _say)
+        groups = Groups(config, say)
         stack.enter_context(_reload_signal(groups))
         if config.bootstrap == EMBEDDED:
             broker = stack.enter_context(EmbeddedBroker())
@@ -276,10 +282,10 @@ def record(
         sink = Discard() if config.bootstrap == OFF else KafkaSink(_kafka_options(config))
         source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
         for note in source.notes:
-            _say(note)
+            say(note)
         if config.bootstrap != OFF:
-            _say(f"publishing to {config.bootstrap}, topic {config.topic}")
-            _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+            say(f"publishing to {config.bootstrap}, topic {config.topic}")
+            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         metrics = stack.enter_context(_metrics(config))
         screen = screen_of(config)
         stack.callback(screen.close)
@@ -308,8 +314,8 @@ def record(
         )
         screen.close()
         for reason, events in sink.errors.most_common(5):
-            _say(f"{events:,} events: {reason}")
+            say(f"{events:,} events: {reason}")
         if source.late:
-            _say(f"{source.late:,} events came out of a perf buffer too late to be in order")
-        _say(totals.line())
+            say(f"{source.late:,} events came out of a perf buffer too late to be in order")
+        say(totals.line())
         return 0 if totals.complete else LOSSES
