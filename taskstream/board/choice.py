@@ -86,9 +86,7 @@ def rows_of(board: Board, choice: Choice, now_wall_ns: int | None = None) -> lis
         choice: What is wanted.
         now_wall_ns: The time, which tells silent hosts; None where it has no meaning.
     """
-    rows = sorted(
-        _chosen(board, choice, now_wall_ns), key=lambda row: (row.name, row.host)
-    )  # which stays the order of equals
+    rows = sorted(_chosen(board, choice, now_wall_ns), key=_rank)  # the order of equals
     if choice.sort in (NAME, HOST):
         return sorted(rows, key=lambda row: _text_of(row, choice.sort), reverse=choice.descending)
     values = [(value_of(row, choice.sort), row) for row in rows]
@@ -105,6 +103,11 @@ def _chosen(board: Board, choice: Choice, now_wall_ns: int | None) -> Iterator[R
             for row in host.rows(choice.view, silent=silent):
                 if text in row.name.casefold() or text in row.host.casefold():
                     yield row
+
+
+def _rank(row: Row) -> tuple[float, str, str]:
+    """Order rows by all that happens in them, then by name."""
+    return -sum(rate for rate in row.rates if rate is not None), row.name, row.host
 
 
 def _text_of(row: Row, column: str) -> str:

@@ -15,7 +15,6 @@ from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.scroll_view import ScrollView
@@ -66,7 +65,7 @@ class Table(ScrollView, can_focus=True):
     """The rows, under a head that stays."""
 
     DEFAULT_CSS = """
-    Table { height: 1fr; }
+    Table { height: 1fr; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
 
     def __init__(self) -> None:
@@ -81,7 +80,7 @@ class Table(ScrollView, can_focus=True):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        self._columns = columns_of(self._choice, self.size.width)
+        self._columns = columns_of(self._choice, self.scrollable_content_region.width)
         width = sum(column.chars + GAP_CHARS for column in self._columns)
         self.virtual_size = Size(width, len(self._rows) + 1)
         self.refresh()
@@ -172,9 +171,7 @@ class Top(App[None]):
     Screen { layout: vertical; }
     #title, #tabs, #loss, #cost { height: 1; }
     #title { color: $text-accent; }
-    #notes { height: auto; color: $text-warning; }
-    #standing { height: 1; }
-    #loss, #cost { width: auto; padding-right: 3; }
+    #notes { height: auto; max-height: 6; color: $text-warning; }
     #loss.lossy { color: $text-error; text-style: bold; }
     #filter { display: none; border: none; height: 1; padding: 0; }
     #filter.open { display: block; }
@@ -224,9 +221,8 @@ class Top(App[None]):
         yield self._tabs
         yield self._table
         yield self._notes
-        with Horizontal(id="standing"):
-            yield self._loss
-            yield self._cost
+        yield self._loss
+        yield self._cost
         yield self._filter
         yield Footer()
 

@@ -112,7 +112,8 @@ def test_keys_sort_by_the_next_column_and_turn_the_order_round():
         assert "exits/s▴" in text_of(app)[2]
         assert names(app) == ["cc1", "ls", "make"]
         await pilot.press("less_than_sign")
-        assert names(app) == ["cc1", "ls", "make"]
+        assert "threads/s▾" in text_of(app)[2]
+        assert names(app) == ["ls", "make", "cc1"]
 
     show(act, FIRST)
 
@@ -193,7 +194,7 @@ def test_losses_and_costs_are_on_every_view_also_when_there_is_no_room():
             assert "lost in the ring 3   missed by the kernel 0   dropped 0" in shown
             assert "CPU 1.0 %" in shown
 
-    show(act, reading(1, states={**STATES, "ring": 3}), size=(140, 8))
+    show(act, reading(1, states={**STATES, "ring": 3}), size=(80, 10))
 
 
 def test_losses_stand_out():
@@ -249,6 +250,14 @@ def test_it_fits_any_terminal(size):
             await pilot.press(key)
 
     show(act, FIRST, size=size)
+
+
+def test_a_row_fills_the_width_and_leaves_nothing_to_scroll_to():
+    async def act(app, pilot):
+        assert not app._table.show_horizontal_scrollbar
+        assert app._table.virtual_size.width == app._table.scrollable_content_region.width == 139
+
+    show(act, reading(1, command={f"c{n}": rates(n) for n in range(500)}), size=(140, 30))
 
 
 def test_names_of_two_cells_a_letter_keep_the_columns_in_line():
