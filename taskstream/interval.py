@@ -94,8 +94,8 @@ class Interval:
         release_late: Whether releases were seen at sched_process_free, which stands in for
             release_task and runs an RCU grace period later.
         groups: Series by dimension (``app``, ``cgroup``, ``service``, ``errno`` ...) and name,
-            from the events that came through the ring; a dimension that nobody asked for is
-            absent, a group that was quiet is there with zeros.
+            lost events included, where the source tells whose they were; a dimension that nobody
+            asked for is absent, a group that was quiet is there with zeros.
         zombies: None where nobody asked.
         agent: None where nobody asked.
     """

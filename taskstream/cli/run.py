@@ -166,6 +166,7 @@ def _live_options(config: Config) -> LiveOptions:
         pid_table_size=config.pid_table_size,
         maps_per_core=config.maps_per_core,
         cgroup_names=config.cgroups,
+        charge_losses=config.apps or config.cgroups,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,
         args_ring_bytes=config.args_ring_bytes,

@@ -160,14 +160,23 @@ class _Comparison:
             missed[kinds[program]] += number
         return missed
 
+    def _lost_by_kind(self) -> Counter[str]:
+        lost: Counter[str] = Counter()
+        numbers = self._recorder.source.totals()["lost"].sum(axis=0).tolist()
+        for count, number in zip(COUNTS, numbers, strict=True):
+            lost[count.kind] += number
+        return +lost
+
     def _lost(self) -> int:
-        return int(self._recorder.source.totals()["lost"].sum())
+        return self._lost_by_kind().total()
 
     def _forks(self) -> int:
         return self._recorder.forks_counted() + self._missed()["fork"]
 
     def _all_released(self) -> bool:
         self._recorder.read()
+        if self._recorder.source.options.charge_losses:
+            return not list(self._shortfalls(self._recorder.events))
         released = self._pids & set(self._recorder.events.of("free")["pid"])
         unseen = self._missed()["free"] + self._lost()
         return len(released) + unseen >= len(self._pids)
@@ -181,8 +190,9 @@ class _Comparison:
         verdict.lost = self._lost()
         missed = self._missed()
         verdict.missed = {k: n for k, n in self._recorder.source.missed().items() if n}
+        lost = self._lost_by_kind()
         for kind, number in _by_kind(missing).items():
-            if number > missed[kind]:
+            if number > missed[kind] + lost[kind]:
                 verdict.complaints.append(f"{number} {kind} events are not there: {missing}")
         if unexpected:
             verdict.complaints.append(f"these did not happen: {unexpected}")
@@ -207,28 +217,41 @@ class _Comparison:
         counted: Counter[str] = Counter()
         for count in COUNTS:
             counted[count.kind] += self._recorder.counted()[count.name]
-        delivered = events.count()
-        if self._verdict.lost:
+        delivered, lost = events.count(), self._lost_by_kind()
+        if +counted != Counter(delivered) + lost:
+            self._verdict.complaints.append(
+                f"the kernel's counters say {dict(+counted)}, the events {delivered}, lost {lost}"
+            )
+        if self._recorder.source.options.charge_losses:
+            self._compare_losses(events)
+        elif self._verdict.lost:
             self._verdict.complaints.append(f"{self._verdict.lost} events found no room")
-        elif +counted != Counter(delivered):
-            self._verdict.complaints.append(
-                f"the kernel's counters say {dict(+counted)}, the events {delivered}"
-            )
-        if self._recorder.source.options.count_processes:
-            self._compare_processes(events)
 
-    def _compare_processes(self, events: Events) -> None:
-        """Whatever was counted was counted for its process, or for none that can be told."""
-        totals = self._recorder.source.totals()
-        _, counts = self._recorder.source.processes()
-        charged, uncharged = counts["count"].sum(axis=0), totals["uncharged"].sum(axis=0)
-        if (charged + uncharged != totals["count"].sum(axis=0)).any():
+    def _compare_losses(self, events: Events) -> None:
+        """Whatever found no room was charged to its process, or to none that can be told."""
+        source = self._recorder.source
+        totals = source.totals()
+        lost, uncharged = totals["lost"].sum(axis=0), totals["uncharged"].sum(axis=0)
+        _, losses = source.losses()
+        if (losses["count"].sum(axis=0) + uncharged != lost).any():
             self._verdict.complaints.append(
-                f"{charged} counted by process, {uncharged} for none, of {totals['count']}"
+                f"{losses['count'].sum(axis=0)} charged, {uncharged} to nobody, of {lost} lost"
             )
-        unknown = len(events.of("free").with_flag("process_unknown"))
-        if uncharged.sum() != unknown:
-            self._verdict.complaints.append(f"{uncharged.sum()} for none, {unknown} of unknown")
+        if not uncharged.any():
+            self._verdict.complaints += self._shortfalls(events)
+
+    def _shortfalls(self, events: Events) -> Iterator[str]:
+        """Yield the processes of the workload whose events neither came nor were charged."""
+        keys, losses = self._recorder.source.losses()
+        charged = Counter(dict(zip(keys["tgid"], losses["count"].sum(axis=1), strict=True)))
+        came = Counter(events["tgid"])
+        processes = {row[1]: row[2] for row in self._happened if row[0] == "fork"}
+        happened: Counter[int] = Counter()
+        for row, number in self._happened.items():
+            happened[processes[row[1]]] += number
+        for tgid, number in happened.items():
+            if came[tgid] + charged[tgid] != number:
+                yield f"{tgid}: {number} happened, {came[tgid]} came, {charged[tgid]} charged"
 
 
 def _done_by(run: Run, argv: Sequence[str], calls: Mapping[str, str] | None) -> Iterator[Row]:

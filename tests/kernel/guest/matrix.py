@@ -152,6 +152,8 @@ _TOO_NEW = {"new": "BCC could not compile the probes"}
 _NEITHER = dict.fromkeys(KERNELS, "neither type format can be used; co-re: the kernel has no BTF")
 _BARE = Layout(headers=False)
 
+TINY = 4096  # room for some 20 events
+
 ROWS = (
     _core("trampoline", "entry", fast=True),
     _core("trampoline", "return", fast=True),
@@ -162,14 +164,22 @@ ROWS = (
     _core("trampoline", "return", "perf buffer", buffer="perf", fast=True),
     _core("probe", "return", "perf buffer", buffer="perf"),
     _core("tracepoint", "return", "perf buffer", buffer="perf", fast=True),
-    _core("trampoline", "return", "by process, per core", count_processes=True),
     _core(
-        "tracepoint",
+        "trampoline",
         "return",
-        "by process, one map",
-        count_processes=True,
+        "tiny ring, losses by process, map per core",
+        charge_losses=True,
+        ring_bytes=TINY,
+    ),
+    _core(
+        "probe",
+        "return",
+        "tiny perf buffers, losses by process, one map",
+        charge_losses=True,
         maps_per_core=False,
         pid_table_size=4096,
+        buffer="perf",
+        ring_bytes=2 * TINY,
     ),
     _core("probe", "return", "cgroup v1, no headers", layout=Layout(cgroup="v1", headers=False)),
     _core(
@@ -225,7 +235,13 @@ ROWS = (
     _legacy("return", "with headers"),
     _legacy("return", "no headers", layout=_BARE, fast=True),
     _legacy("return", "no headers, perf buffer", layout=_BARE, buffer="perf"),
-    _legacy("return", "no headers, by process", layout=_BARE, count_processes=True),
+    _legacy(
+        "return",
+        "no headers; tiny ring, losses by process",
+        layout=_BARE,
+        charge_losses=True,
+        ring_bytes=TINY,
+    ),
     _legacy(
         "return",
         "no headers; forced: no kprobes",
