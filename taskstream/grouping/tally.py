@@ -236,7 +236,9 @@ class Tally:
 def _joined(batches: Sequence[Batch]) -> Iterator[Batch]:
     """Yield one batch of many of one origin, none of none."""
     if batches:
-        texts = {place: text for batch in batches for place, text in batch.texts.items()}
+        texts: dict[Place, ExecText] = {}
+        for batch in batches:
+            texts |= batch.texts
         records = join_records([batch.records for batch in batches])
         yield Batch(batches[0].origin, records, batches[0].wall_offset_ns, texts)
 
