@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Origin
 from taskstream.columns import pack
+from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, Messages, encode_batch
 from taskstream.errors import BrokerError, ConfigError
-from taskstream.rates import count_column
-from taskstream.record import COUNTS
 from taskstream.report import Report
 from taskstream.stats import Account
 
@@ -115,7 +112,7 @@ class KafkaSink:
         self._now_ns = now_ns
         self._encoders: dict[Origin, EventEncoder] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._dropped: dict[int, NDArray[np.int64]] = {}
+        self._dropped = DropCounts()
         self._fatal: str | None = None
         self._again: list[tuple[int, Message]] = []
         self.rebuilds = 0
@@ -236,16 +233,11 @@ class KafkaSink:
     def _drop(self, waiting: _Waiting) -> None:
         for records in waiting.messages.records_from(waiting.at):
             self.account.dropped += len(records)
-            column = count_column(records)
-            for cpu in np.unique(records["cpu"]).tolist():
-                counted = column[(records["cpu"] == cpu) & (column >= 0)]
-                table = self._dropped.setdefault(cpu, np.zeros(len(COUNTS), np.int64))
-                table += np.bincount(counted, minlength=len(COUNTS))
+            self._dropped.add(records)
 
     def dropped(self, cpu: int) -> tuple[int, ...]:
         """Return the events of one CPU that were dropped here, by `COUNTS`."""
-        counts = self._dropped.get(cpu, np.zeros(len(COUNTS), np.int64))
-        return tuple(counts.tolist())
+        return self._dropped.of(cpu)
 
     # --- what comes back ---
 

@@ -29,6 +29,7 @@ LAYERS = {
         "batch_message",
         "columns",
         "decode",
+        "drops",
         "encode",
         "member",
         "pacing",
@@ -38,7 +39,7 @@ LAYERS = {
         "shape",
         "text",
     ],
-    "rim": ["broker", "consumer", "doctor", "sink", "source"],
+    "rim": ["broker", "capture", "consumer", "doctor", "sink", "source"],
     "joint": ["config", "pipeline"],
     "face": ["cli", "__main__"],
 }
@@ -49,8 +50,9 @@ OUTSIDE = {
     "click": ["cli"],
     "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
     "ctypes": ["source.libbpf", "source.ring"],
-    "msgpack": ["batch_message", "columns", "cli.consume", "decode"],
+    "msgpack": ["batch_message", "capture.content", "columns", "cli.consume", "decode"],
     "rich": ["cli", "sink.screen"],
+    "zstandard": ["capture.frame", "capture.writer"],
     "taskstream.source.libbpf": ["doctor", "source.live"],
 }
 
