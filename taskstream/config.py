@@ -67,12 +67,23 @@ def _ring_size(text: str) -> int:
     found = _SIZE.match(text)
     if not found:
         raise ValueError(text)
-    size = int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[(found[2] or "")[:1].lower()]
+    size = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()]
     if size < 4096 or size > 1 << 30 or size & (size - 1):
         raise ValueError(text)
     return size
 
 
+def _size(text: str) -> int:
+    """Read a size of a file; 0 is for no bound."""
+    found = _SIZE.match(text)
+    size = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()] if found else -1
+    if size != 0 and not 65_536 <= size <= 1 << 60:
+        raise ValueError(text)
+    return size
+
+
+_FILE_SIZE = "64K or more, such as 256M, or 0 for no bound"
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
 OPTIONS: dict[str, dict[str, _Option]] = {
@@ -93,6 +104,13 @@ OPTIONS: dict[str, dict[str, _Option]] = {
         "size": _Option("ring_bytes", _ring_size, _RING),
         "arguments size": _Option("args_ring_bytes", _ring_size, _RING),
         "arguments kept": _Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
+    },
+    "capture": {
+        "file": _Option("capture_file", _text, "the path of a file"),
+        "file size": _Option("capture_file_bytes", _size, _FILE_SIZE),
+        "file age": _Option("capture_file_s", _whole(0, 31_536_000), "seconds, or 0 for no bound"),
+        "total size": _Option("capture_total_bytes", _size, _FILE_SIZE),
+        "flush ms": _Option("capture_flush_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
     },
 }
 """Every option of the file but those of ``[kafka]``, which go to librdkafka as they are."""
@@ -115,6 +133,11 @@ class Config:
     ring_bytes: int = 8 << 20
     args_ring_bytes: int = 2 << 20
     args_max: int = 4096
+    capture_file: str = ""
+    capture_file_bytes: int = 0
+    capture_file_s: int = 0
+    capture_total_bytes: int = 0
+    capture_flush_ms: int = 1000
     kafka: Mapping[str, str] = field(default_factory=dict)
 
     def host_name(self) -> str:

@@ -13,7 +13,7 @@ import msgpack
 from taskstream import __version__
 from taskstream.batch import Batch, Origin
 from taskstream.batch_message import decode_batch
-from taskstream.capture.frame import FORMAT, Frame, FrameKind
+from taskstream.capture.frame import FORMAT, Frame, FrameKind, kind_name
 from taskstream.clock import ClockPair
 from taskstream.columns import pack
 from taskstream.errors import CaptureError, MessageError
@@ -329,7 +329,7 @@ def content_of(frame: Frame) -> Content | None:
         return _READERS[frame.kind](map_)
     except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise CaptureError(
-            f"frame at byte {frame.offset} is no {FrameKind(frame.kind).name.lower()}: {error!r}"
+            f"frame at byte {frame.offset} is no {kind_name(frame.kind)}: {error!r}"
         ) from None
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "FrameKind",
     "FrameParser",
     "encode_frame",
+    "kind_name",
 ]
 
 FORMAT = 1
@@ -56,6 +57,12 @@ class FrameKind(IntEnum):
     LOSS = 6
     INDEX = 7
     TRAILER = 8
+
+
+def kind_name(kind: int) -> str:
+    """Name a kind of frame, also one that is not known here."""
+    known = {member.value: member.name.lower() for member in FrameKind}
+    return known.get(kind, f"kind {kind}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

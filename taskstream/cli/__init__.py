@@ -19,8 +19,12 @@ INTERRUPTED = 130
 LOSSES = 3
 
 _VERBS = {
+    "capture": "Record this host's task events to a file.",
     "consume": "Print the events of a topic, and what is missing in it.",
     "doctor": "Say whether the agent can run here, and what to do if not.",
+    "export": "Write the events of a capture as Parquet, CSV or JSON lines.",
+    "inspect": "Say what is in a capture, and whether it is whole.",
+    "replay": "Replay captures: to a topic, as charts, as JSON, to a new capture.",
     "run": "Record this host's task events: publish them and show the rates.",
     "schema": "Print the fields of an event.",
 }

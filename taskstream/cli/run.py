@@ -14,14 +14,18 @@ import click
 from taskstream import clock
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
+from taskstream.cli.capturing import Trouble as CaptureTrouble
+from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.config import EMBEDDED, Config, load
-from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.pipeline import Pipeline, Rhythm, Sink
+from taskstream.sink.capture import CaptureSink
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
 
-__all__ = ["run"]
+__all__ = ["Stop", "live_options", "run", "stop_signals"]
 
 
 @click.command()
@@ -62,6 +66,13 @@ __all__ = ["run"]
     type=click.Path(path_type=Path),
     help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
 )
+@click.option(
+    "--capture",
+    "capture_file",
+    metavar="FILE",
+    help="Write the stream to a capture file, too; [capture] of the configuration has bounds.",
+)
+@click.option("--force", is_flag=True, help="Write over a capture that is there.")
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")
 def run(
@@ -69,6 +80,7 @@ def run(
     duration: float | None,
     kafka: tuple[str, ...],
     as_json: bool,
+    force: bool,
     **options: Any,
 ) -> None:
     """Record this host's task events: publish them to Kafka and show the rates.
@@ -86,24 +98,25 @@ def run(
             raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
         settings["bootstrap"] = address
     config = Config(**settings)
-    with _stop_signals() as stopped:
-        sys.exit(_run(config, duration, as_json, stopped))
+    with stop_signals() as stopped:
+        sys.exit(_run(config, duration, as_json, stopped, force=force))
 
 
-class _Stop:
+class Stop:
     """Set by a signal."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take note of a signal."""
         self.asked = True
 
 
 @contextmanager
-def _stop_signals() -> Iterator[_Stop]:
+def stop_signals() -> Iterator[Stop]:
     """Take SIGINT and SIGTERM as the wish to stop in good order."""
-    stop = _Stop()
+    stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -123,7 +136,8 @@ def _kafka_options(config: Config) -> KafkaOptions:
     )
 
 
-def _live_options(config: Config) -> LiveOptions:
+def live_options(config: Config) -> LiveOptions:
+    """Return how to load the probes."""
     return LiveOptions(
         load_mode=config.load_mode,
         window_ns=config.update_every_s * 10**9,
@@ -164,15 +178,21 @@ def _say(text: str) -> None:
     click.echo(f"taskstream run: {text}", err=True)
 
 
-def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> int:
+def _run(config: Config, duration: float | None, as_json: bool, stop: Stop, *, force: bool) -> int:
     with ExitStack() as stack:
         if config.bootstrap == EMBEDDED:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
         sink = KafkaSink(_kafka_options(config))
-        source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
+        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
         for note in source.notes:
             _say(note)
+        both: Sink = sink
+        capture: CaptureSink | None = None
+        if config.capture_file:
+            path = Path(config.capture_file)
+            capture = open_capture(path, config, source.origin, replace=force)
+            both = TopicAndCapture(sink, capture)
         _say(f"publishing to {config.bootstrap}, topic {config.topic}")
         _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         screen = _screen(config, as_json)
@@ -180,7 +200,7 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         pipeline = Pipeline(
             source,
-            sink,
+            both,
             Rhythm(
                 window_ns=config.update_every_s * 10**9,
                 flush_ms=config.flush_ms,
@@ -189,10 +209,12 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
             failures_watched=config.load_mode == "return",
             on_interval=screen.interval,
         )
-        trouble = _Trouble()
+        trouble, capture_trouble = _Trouble(), CaptureTrouble("run")
 
         def watch() -> None:
             trouble.tell(sink)
+            if capture is not None:
+                capture_trouble.tell(capture)
             screen.progress(pipeline.totals, sink.in_queue())
 
         totals = pipeline.run(
@@ -202,4 +224,10 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: _Stop) -> 
         for reason, events in sink.errors.most_common(5):
             _say(f"{events:,} events: {reason}")
         _say(totals.line())
-        return 0 if totals.complete else LOSSES
+        captured = True
+        if capture is not None:
+            capture.close()
+            capture_trouble.tell(capture)
+            _say(f"captured: {capture_line(capture)}")
+            captured = not capture.account.dropped
+        return 0 if totals.complete and captured else LOSSES

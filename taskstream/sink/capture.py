@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from taskstream import clock
 from taskstream.batch import Batch, join_records
-from taskstream.capture.content import Loss
+from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.rotation import CaptureFiles
 from taskstream.columns import pack
@@ -80,8 +80,7 @@ class CaptureSink:
         """Gather a batch, and write what is due."""
         if len(batch):
             self.account.received += len(batch)
-            first = self._gathered[0] if self._gathered else batch
-            if (first.origin, first.wall_offset_ns) != (batch.origin, batch.wall_offset_ns):
+            if self._gathered and _company(self._gathered[0]) != _company(batch):
                 self.flush()
             if not self._gathered:
                 self._since_ns = self._now_ns()
@@ -157,15 +156,29 @@ class CaptureSink:
 
     def report(self, report: Report) -> None:
         """Write what was gathered, then a report, with what was dropped here."""
-        self.flush()
         cpus = tuple(replace(cpu, dropped=self.dropped(cpu.cpu)) for cpu in report.cpus)
-        payload = pack(replace(report, cpus=cpus).to_map())
+        self.copy_report(replace(report, cpus=cpus))
+
+    def copy_report(self, report: Report) -> None:
+        """Write what was gathered, then a report as it is."""
+        self.flush()
+        self._say(FrameKind.REPORT, pack(report.to_map()), report.boot_ns)
+
+    def names(self, names: Names) -> None:
+        """Write names that appeared, before the events that come after."""
+        self.flush()
+        if self._may_write():
+            try:
+                self.files.names(names)
+            except OSError as error:
+                self._fail(error)
+
+    def _say(self, kind: FrameKind, payload: bytes, boot_ns: int) -> None:
         if not self._may_write():
             return
         try:
             self._tell_losses()
-            moment = report.boot_ns
-            self.files.append(FrameKind.REPORT, payload, first_ns=moment, last_ns=moment)
+            self.files.append(kind, payload, first_ns=boot_ns, last_ns=boot_ns)
             self.trouble = ""
         except OSError as error:
             self._fail(error)
@@ -190,6 +203,12 @@ class CaptureSink:
             self.files.close()
         except OSError as error:
             self._fail(error)
+
+
+def _company(batch: Batch) -> tuple[object, ...]:
+    """Return what batches of one frame have in common; running tasks are kept apart."""
+    running = bool(batch.records["kind"][0] == KINDS["task"])
+    return batch.origin, batch.wall_offset_ns, running
 
 
 def _by_kind(records: NDArray[np.void]) -> dict[str, int]:

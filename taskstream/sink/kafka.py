@@ -139,17 +139,29 @@ class KafkaSink:
         """Publish a batch; returns at once."""
         if not len(batch):
             return
-        self.account.received += len(batch)
         if self.options.message == "event":
             messages = self._encoder(batch.origin).encode(batch)
         else:
             messages = encode_batch(
-                batch,
-                shard_count=self.options.shard_count,
-                most_bytes=int(self._config["message.max.bytes"]) - 1024,
+                batch, shard_count=self.options.shard_count, most_bytes=self.most_bytes
             )
+        self.publish(messages)
+
+    @property
+    def most_bytes(self) -> int:
+        """Length of the longest message that the producer takes."""
+        return int(self._config["message.max.bytes"]) - 1024
+
+    def publish(self, messages: Messages) -> None:
+        """Publish messages; returns at once."""
+        self.account.received += messages.count
         self._waiting.append(_Waiting(messages, 0, self._now_ns()))
         self.tick()
+
+    @property
+    def waiting(self) -> int:
+        """Messages for which librdkafka's queue had no room yet."""
+        return sum(len(w.messages.values) - w.at for w in self._waiting)
 
     def _encoder(self, origin: Origin) -> EventEncoder:
         if origin not in self._encoders:
@@ -158,6 +170,11 @@ class KafkaSink:
 
     def report(self, report: Report) -> None:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""
+        if not self.try_report(report):
+            self.errors["report dropped: queue full"] += 1
+
+    def try_report(self, report: Report) -> bool:
+        """Publish a report; return False if the queue is full."""
         stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
         key = report.origin.host.encode()
         try:
@@ -171,9 +188,10 @@ class KafkaSink:
                 stamp_ms,
             )
         except BufferError:
-            self.errors["report dropped: queue full"] += 1
+            return False
         except KafkaException as error:
             self._on_error(error.args[0])
+        return True
 
     def tick(self) -> None:
         """Serve delivery reports, move what waits into the queue, drop what waited too long."""
@@ -296,8 +314,7 @@ class KafkaSink:
 
     def in_queue(self) -> int:
         """Return messages that are queued, sent and unacknowledged, or waiting for room."""
-        waiting = sum(len(w.messages.values) - w.at for w in self._waiting)
-        return len(self._producer) + len(self._again) + waiting
+        return len(self._producer) + len(self._again) + self.waiting
 
     def drain(self, seconds: float) -> None:
         """Wait until everything is acknowledged, for at most ``seconds``; drop what has no room."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import codec, cost, kernel, latency, loss, machine, slowdown, start, table
+from tests.bench import capture, codec, cost, kernel, latency, loss, machine, slowdown, start, table
 from tests.bench.figure import Effort, Figure
 
 _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -16,6 +16,8 @@ _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 THEMES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "encode": codec.encode,
     "decode": codec.decode,
+    "capture": capture.capture,
+    "replay": capture.replay,
     "kernel": kernel.kernel,
     "cpu": cost.cpu,
     "share": cost.share,

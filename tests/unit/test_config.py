@@ -30,6 +30,13 @@ WHOLE = """\
     arguments size = 64 KiB
     arguments kept = 0
 
+[capture]
+    file = /var/lib/taskstream/tasks.tsc
+    file size = 256M
+    file age = 3600
+    total size = 0
+    flush ms = 0
+
 [kafka]
     bootstrap.servers = a:9092,b:9092
     linger.ms = 50
@@ -74,6 +81,11 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         ring_bytes=16 << 20,
         args_ring_bytes=64 << 10,
         args_max=0,
+        capture_file="/var/lib/taskstream/tasks.tsc",
+        capture_file_bytes=256 << 20,
+        capture_file_s=3600,
+        capture_total_bytes=0,
+        capture_flush_ms=0,
         kafka={"linger.ms": "50", "sasl.password": "hunter2"},
     )
 
@@ -184,7 +196,8 @@ def test_an_unknown_option_is_told_with_those_that_there_are(file):
 def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
-        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], [kafka]"
+        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], "
+        "[capture], [kafka]"
     )
 
 
@@ -269,3 +282,9 @@ def test_settings_that_hold_a_secret_are_shown_without_it(name):
 @pytest.mark.parametrize("name", ["sasl.username", "linger.ms", "ssl.key.location", "client.id"])
 def test_settings_that_hold_no_secret_are_shown(name):
     assert redacted({name: "shown"}) == {name: "shown"}
+
+
+@pytest.mark.parametrize("text", ["63K", "-1", "1T", "many", ""])
+def test_the_size_of_a_file_is_64_kib_at_least_or_0(file, text):
+    assert "64K or more" in message(file, f"[capture]\nfile size = {text}\n")
+    assert parsed(file, "[capture]\nfile size = 64K\n")["capture_file_bytes"] == 65_536
