@@ -102,18 +102,20 @@ def capture(effort: Effort) -> Iterator[Figure]:
 def replay(effort: Effort) -> Iterator[Figure]:
     """Replay a capture with the command line, many times in a row.
 
-    Wall time per event, without that of a replay of nothing; for charts, which is work of one
+    Wall time per event, without that of a replay of next to nothing; for charts, which is work of one
     thread, its CPU time.
     """
     batches = _rounds(4 if effort.quick else _ROUNDS)
     with tempfile.TemporaryDirectory() as folder, broker() as address:
         path = Path(folder, "bench.tsc")
         _write(path, batches)
+        nothing = Path(folder, "nothing.tsc")
+        _write(nothing, batches[:1])
 
         def job(words: list[str], times: int, *, cpu: bool = False) -> Iterator[float]:
             paths = [str(path)] * (1 if effort.quick else times)
             events = len(paths) * sum(map(len, batches))
-            idle_s = min(_seconds([*paths, *words, "--until", "+0"], cpu=cpu) for _ in range(3))
+            idle_s = min(_seconds([str(nothing), *words], cpu=cpu) for _ in range(3))
             for _ in range(effort.runs(_RUNS)):
                 yield (_seconds([*paths, *words], cpu=cpu) - idle_s) * 1e9 / events
 
