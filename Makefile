@@ -5,17 +5,18 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test check bpf schemas bench clean packages
+.PHONY: help setup run test check bpf schemas bench kafka clean packages
 
 PYTHON := .venv/bin/python
 OBJECT := build/taskstream.bpf.o
+KAFKA := build/kafka/complete
 BPF_C := $(filter-out bpf/task_event.h,$(wildcard bpf/*.[ch])) # what a human writes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng
+	bpftool clang-format kcat stress-ng default-jdk-headless maven
 
 # asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.
 TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
@@ -28,7 +29,7 @@ setup: packages $(OBJECT) .venv/installed ## install what is missing; leaves .ve
 run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 	@exec .venv/bin/taskstream run $(ARGS)
 
-test: setup ## run the whole suite, kernel tests included; pytest's options in ARGS
+test: setup $(KAFKA) ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current
@@ -42,6 +43,9 @@ bpf: $(OBJECT) ## compile the CO-RE object
 
 schemas: .venv/installed ## write what is generated from schemas/task_event.toml
 	@$(PYTHON) -m taskstream.schema
+
+kafka: setup $(KAFKA) ## start a real Kafka on loopback and print its address, until Ctrl-C
+	@exec $(PYTHON) -m tests.kafka $(ARGS)
 
 bench: setup ## measure the cost table of the README
 	@$(PYTHON) -m tests.bench $(ARGS)
@@ -68,6 +72,16 @@ packages:
 .venv/installed: pyproject.toml hatch_build.py | packages
 	@[[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv --system-site-packages .venv
 	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# Apache Kafka for the tests: some 45 MB of jars from Maven Central, and nothing outside of build/.
+$(KAFKA): tests/kafka/pom.xml | packages
+	@rm -rf $(@D)
+	if ! mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory=$(CURDIR)/$(@D); then
+		echo "make: no Kafka: Maven Central was not to be had, or java is missing" >&2
+		exit 1
+	fi
 	touch $@
 
 # The prefix map keeps the path of this clone out of the object, and so out of the wheel.

@@ -102,8 +102,8 @@ def capture(effort: Effort) -> Iterator[Figure]:
 def replay(effort: Effort) -> Iterator[Figure]:
     """Replay a capture with the command line, many times in a row.
 
-    Wall time per event, without that of a replay of next to nothing; for charts, which is work of one
-    thread, its CPU time.
+    Wall time per event, without that of a replay of next to nothing; for charts, which is work
+    of one thread, its CPU time.
     """
     batches = _rounds(4 if effort.quick else _ROUNDS)
     with tempfile.TemporaryDirectory() as folder, broker() as address:
