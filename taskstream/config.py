@@ -13,7 +13,7 @@ from typing import Any
 
 from taskstream.errors import ConfigError
 
-__all__ = ["EMBEDDED", "Config", "load", "redacted", "secret"]
+__all__ = ["EMBEDDED", "FILE_SIZE", "Config", "load", "redacted", "secret", "size"]
 
 EMBEDDED = "embedded"
 """The value of ``bootstrap`` that stands for the broker inside the agent."""
@@ -67,22 +67,26 @@ def _ring_size(text: str) -> int:
     found = _SIZE.match(text)
     if not found:
         raise ValueError(text)
-    size = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()]
-    if size < 4096 or size > 1 << 30 or size & (size - 1):
+    number = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()]
+    if number < 4096 or number > 1 << 30 or number & (number - 1):
         raise ValueError(text)
-    return size
+    return number
 
 
-def _size(text: str) -> int:
-    """Read a size of a file; 0 is for no bound."""
+def size(text: str) -> int:
+    """Read a size of a file; 0 is for no bound.
+
+    Raises:
+        ValueError: it is no size, or a very small one.
+    """
     found = _SIZE.match(text)
-    size = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()] if found else -1
-    if size != 0 and not 65_536 <= size <= 1 << 60:
+    number = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()] if found else -1
+    if number != 0 and not 65_536 <= number <= 1 << 60:
         raise ValueError(text)
-    return size
+    return number
 
 
-_FILE_SIZE = "64K or more, such as 256M, or 0 for no bound"
+FILE_SIZE = "64K or more, such as 256M, or 0 for no bound"
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
@@ -100,6 +104,20 @@ OPTIONS: dict[str, dict[str, _Option]] = {
         "queue wait ms": _Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
         "drain timeout": _Option("drain_timeout_s", _whole(0, 3600), "0 to 3600 seconds"),
     },
+    "topic": {
+        "partitions": _Option("topic_partitions", _whole(1, 10_000), "1 to 10000"),
+        "replication": _Option("topic_copies", _whole(0, 100), "0 (by the cluster) to 100"),
+        "min insync": _Option("topic_in_sync", _whole(0, 100), "0 (by the replication) to 100"),
+        "retention hours": _Option(
+            "topic_retention_h", _whole(0, 1_000_000), "0 (for ever) to 1000000"
+        ),
+        "retention size": _Option("topic_retention_bytes", size, FILE_SIZE),
+        "compression": _Option(
+            "topic_compression",
+            _one_of("producer", "uncompressed", "gzip", "lz4", "snappy", "zstd"),
+            "producer, uncompressed, gzip, lz4, snappy or zstd",
+        ),
+    },
     "ring": {
         "size": _Option("ring_bytes", _ring_size, _RING),
         "arguments size": _Option("args_ring_bytes", _ring_size, _RING),
@@ -107,9 +125,9 @@ OPTIONS: dict[str, dict[str, _Option]] = {
     },
     "capture": {
         "file": _Option("capture_file", _text, "the path of a file"),
-        "file size": _Option("capture_file_bytes", _size, _FILE_SIZE),
+        "file size": _Option("capture_file_bytes", size, FILE_SIZE),
         "file age": _Option("capture_file_s", _whole(0, 31_536_000), "seconds, or 0 for no bound"),
-        "total size": _Option("capture_total_bytes", _size, _FILE_SIZE),
+        "total size": _Option("capture_total_bytes", size, FILE_SIZE),
         "flush ms": _Option("capture_flush_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
     },
 }
@@ -133,6 +151,12 @@ class Config:
     ring_bytes: int = 8 << 20
     args_ring_bytes: int = 2 << 20
     args_max: int = 4096
+    topic_partitions: int = 4
+    topic_copies: int = 0
+    topic_in_sync: int = 0
+    topic_retention_h: int = 168
+    topic_retention_bytes: int = 0
+    topic_compression: str = "producer"
     capture_file: str = ""
     capture_file_bytes: int = 0
     capture_file_s: int = 0

@@ -26,6 +26,7 @@ _VERBS = {
     "inspect": "Say what is in a capture, and whether it is whole.",
     "replay": "Replay captures: to a topic, as charts, as JSON, to a new capture.",
     "run": "Record this host's task events: publish them and show the rates.",
+    "topics": "Make the topic of the events, or check one that is there.",
     "schema": "Print the fields of an event.",
 }
 

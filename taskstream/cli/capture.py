@@ -10,6 +10,7 @@ import click
 from taskstream import clock
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line, open_capture
+from taskstream.cli.option import size_option
 from taskstream.cli.run import live_options, stop_signals
 from taskstream.config import Config, load
 from taskstream.errors import ConfigError
@@ -18,20 +19,6 @@ from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.source.live import LiveSource
 
 __all__ = ["capture"]
-
-
-def _bytes(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read a size as the configuration file has it."""
-    if value is None:
-        return None
-    from taskstream.config import OPTIONS
-
-    try:
-        size: int = OPTIONS["capture"]["file size"].read(value)
-    except ValueError:
-        allowed = OPTIONS["capture"]["file size"].allowed
-        raise click.BadParameter(f"{value!r} cannot be: allowed is {allowed}") from None
-    return size
 
 
 @click.command()
@@ -53,7 +40,7 @@ def _bytes(_ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @click.option(
     "--file-size",
     "capture_file_bytes",
-    callback=_bytes,
+    callback=size_option,
     metavar="SIZE",
     help="Begin a new file when one is so long, such as 256M.",
 )
@@ -67,7 +54,7 @@ def _bytes(_ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @click.option(
     "--total-size",
     "capture_total_bytes",
-    callback=_bytes,
+    callback=size_option,
     metavar="SIZE",
     help="Delete the oldest file while all together are longer.",
 )

@@ -3,9 +3,10 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -17,13 +18,17 @@ from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
 from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.topics import plan_of
 from taskstream.config import EMBEDDED, Config, load
+from taskstream.errors import BrokerError
 from taskstream.pipeline import Pipeline, Rhythm, Sink
 from taskstream.sink.capture import CaptureSink
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
+from taskstream.topic import judge
+from taskstream.topic_admin import TopicAdmin
 
 __all__ = ["Stop", "live_options", "run", "stop_signals"]
 
@@ -156,6 +161,32 @@ def _screen(config: Config, as_json: bool) -> Screen:
     return PlainLines()
 
 
+class _TopicCheck:
+    """Looks at the topic in a thread of its own, for the loop may not wait for a broker."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lines: list[str] = []
+        self._thread: Thread | None = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        with suppress(BrokerError):  # the sink tells of a broker that went away
+            state = TopicAdmin(self._config.bootstrap, self._config.kafka).describe(
+                self._config.topic
+            )
+            if state is not None:
+                self._lines = [misfit.line() for misfit in judge(plan_of(self._config), state)]
+
+    def tell(self) -> None:
+        """Say once what does not fit, when the answer is there."""
+        if self._thread is None or self._thread.is_alive():
+            return
+        self._thread = None
+        for line in self._lines:
+            _say(f"topic {self._config.topic}: {line}")
+
+
 class _Trouble:
     """Tells of a broker that went away, and of its return, once each."""
 
@@ -180,7 +211,8 @@ def _say(text: str) -> None:
 
 def _run(config: Config, duration: float | None, as_json: bool, stop: Stop, *, force: bool) -> int:
     with ExitStack() as stack:
-        if config.bootstrap == EMBEDDED:
+        embedded = config.bootstrap == EMBEDDED
+        if embedded:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
         sink = KafkaSink(_kafka_options(config))
@@ -209,10 +241,13 @@ def _run(config: Config, duration: float | None, as_json: bool, stop: Stop, *, f
             failures_watched=config.load_mode == "return",
             on_interval=screen.interval,
         )
+        topic_check = None if embedded else _TopicCheck(config)
         trouble, capture_trouble = _Trouble(), CaptureTrouble("run")
 
         def watch() -> None:
             trouble.tell(sink)
+            if topic_check is not None:
+                topic_check.tell()
             if capture is not None:
                 capture_trouble.tell(capture)
             screen.progress(pipeline.totals, sink.in_queue())

@@ -25,6 +25,14 @@ WHOLE = """\
     queue wait ms = 0
     drain timeout = 60
 
+[topic]
+    partitions = 12
+    replication = 3
+    min insync = 2
+    retention hours = 0
+    retention size = 10G
+    compression = zstd
+
 [ring]
     size = 16M
     arguments size = 64 KiB
@@ -81,6 +89,12 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         ring_bytes=16 << 20,
         args_ring_bytes=64 << 10,
         args_max=0,
+        topic_partitions=12,
+        topic_copies=3,
+        topic_in_sync=2,
+        topic_retention_h=0,
+        topic_retention_bytes=10 << 30,
+        topic_compression="zstd",
         capture_file="/var/lib/taskstream/tasks.tsc",
         capture_file_bytes=256 << 20,
         capture_file_s=3600,
@@ -196,7 +210,7 @@ def test_an_unknown_option_is_told_with_those_that_there_are(file):
 def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
-        "FILE, line 2: unknown section [rings]: there are [global], [stream], [ring], "
+        "FILE, line 2: unknown section [rings]: there are [global], [stream], [topic], [ring], "
         "[capture], [kafka]"
     )
 

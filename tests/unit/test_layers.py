@@ -40,8 +40,9 @@ LAYERS = {
         "shape",
         "table",
         "text",
+        "topic",
     ],
-    "rim": ["broker", "capture", "consumer", "doctor", "sink", "source", "target"],
+    "rim": ["broker", "capture", "consumer", "doctor", "sink", "source", "target", "topic_admin"],
     "joint": ["config", "pipeline", "replay"],
     "face": ["cli", "__main__"],
 }
@@ -50,7 +51,7 @@ LAYERS = {
 OUTSIDE = {
     "bcc": [],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka"],
+    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka", "topic_admin"],
     "ctypes": ["source.libbpf", "source.ring"],
     "msgpack": ["batch_message", "capture.content", "columns", "cli.event_line", "decode"],
     "pyarrow": ["sink.table"],
