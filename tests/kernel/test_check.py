@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kernel.check import WORKLOADS, judge
+from tests.kernel.check import WORKLOADS, ZAPPED, judge
 from tests.kernel.programs import Programs
 
 
@@ -11,7 +11,7 @@ def test_a_source_that_sees_everything_is_exact(programs: Programs, load_mode: s
     verdict = judge({"name": "all", "options": {"load_mode": load_mode}}, programs)
     assert (verdict.outcome, verdict.complaints) == ("exact", [])
     children = 23 + 19 + 17
-    assert verdict.happened["fork"] == children + 29 + len(WORKLOADS)
+    assert verdict.happened["fork"] == children + 29 + 2 * ZAPPED + len(WORKLOADS)
     assert verdict.happened["exec"] == children + len(WORKLOADS)
     assert verdict.happened.get("fail", 0) == (4 * 7 + 25 if load_mode == "return" else 0)
     assert verdict.delivered == verdict.happened
@@ -23,6 +23,16 @@ def test_events_that_find_no_room_are_missing_and_said_to_be_lost(programs: Prog
     assert any("events are not there" in complaint for complaint in verdict.complaints)
     assert f"{verdict.lost} events found no room" in verdict.complaints
     assert verdict.lost
+
+
+def test_an_event_that_the_hooks_promised_not_to_see_and_that_is_there_is_wrong(
+    programs: Programs,
+) -> None:
+    verdict = judge({"name": "all", "options": {}, "unseen": {"free": 13}}, programs)
+    assert verdict.outcome == "wrong"
+    assert verdict.complaints == [
+        "0 free events are not there, but the hooks cannot see 13",
+    ]
 
 
 def test_failures_with_another_call_than_promised_are_wrong(programs: Programs) -> None:
