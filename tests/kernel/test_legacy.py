@@ -14,7 +14,7 @@ from taskstream.errors import KernelError
 from taskstream.source.live import LiveOptions, LiveSource
 from tests.kernel.test_refusals import refusal
 
-LEGACY = LiveOptions(type_format="legacy")
+LEGACY = LiveOptions(type_format="legacy", without=("kprobes",))
 
 
 def descriptors() -> dict[str, str]:

@@ -20,18 +20,22 @@ from tests.kernel.host import TICK_NS, running_tasks
 from tests.kernel.programs import Programs, Run
 from tests.kernel.recorder import wait_until
 
-MODES = {
-    "co-re, ring": {"type_format": "co-re", "buffer": "ring"},
-    "co-re, perf": {"type_format": "co-re", "buffer": "perf"},
-    "co-re, ring, numbers by claim": {
-        "type_format": "co-re", "buffer": "ring", "without": ("fetch-and-add",)
-    },
+# Every kernel has these hooks, and a failed call keeps its name in them.
+CO_RE = {"type_format": "co-re", "tracing": "tracepoint"}
+LEGACY = {"type_format": "legacy", "without": ("kprobes",)}
+
+MODES: dict[str, dict[str, Any]] = {
+    "co-re, ring": {**CO_RE, "buffer": "ring"},
+    "co-re, perf": {**CO_RE, "buffer": "perf"},
+    "co-re, ring, numbers by claim": {**CO_RE, "buffer": "ring", "without": ("fetch-and-add",)},
     "co-re, perf, no boot clock": {
-        "type_format": "co-re", "buffer": "perf", "without": ("boot clock", "fetch-and-add")
+        **CO_RE,
+        "buffer": "perf",
+        "without": ("boot clock", "fetch-and-add"),
     },
-    "legacy, ring": {"type_format": "legacy", "buffer": "ring"},
-    "legacy, perf": {"type_format": "legacy", "buffer": "perf"},
-}  # fmt: skip
+    "legacy, ring": {**LEGACY, "buffer": "ring"},
+    "legacy, perf": {**LEGACY, "buffer": "perf"},
+}
 
 TINY = 4096
 WINDOW_NS = 100_000_000
