@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from taskstream import resource
 from taskstream.errors import KernelError
 from taskstream.source.live import LiveOptions, LiveSource
-from tests.kernel.test_refusals import refusal
+from tests.kernel.test_refusals import ROOT, refusal
 
 LEGACY = LiveOptions(type_format="legacy", without=("kprobes",))
 
@@ -72,8 +74,13 @@ def test_a_source_that_bcc_compiled_leaves_nothing_when_it_is_closed() -> None:
 
 
 def test_the_compilers_memory_is_gone_with_the_compiler() -> None:
-    with LiveSource(LEGACY, host="test-host"):
-        maps = Path("/proc/self/maps").read_text()
+    script = """\
+from pathlib import Path
+from taskstream.source.live import LiveOptions, LiveSource
+with LiveSource(LiveOptions(type_format="legacy"), host="test-host"):
+    print(Path("/proc/self/maps").read_text())
+"""
+    maps = subprocess.check_output([sys.executable, "-c", script], text=True, cwd=ROOT)
     assert "libbpf" in maps
     assert "libbcc" not in maps
 

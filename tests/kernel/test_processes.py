@@ -98,7 +98,7 @@ def test_what_a_small_table_has_no_room_for_is_counted_as_uncharged(
     record: Record, programs: Programs, table: dict[str, Any]
 ) -> None:
     recorder = record(pid_table_size=SMALL, **table)
-    programs.run("create", "fork", 101)
+    recorder.family(programs.run("create", "fork", 101).pid)
     programs.run("fail", "seccomp", 31, errno.EPERM)
     recorder.stop()
     _, values = recorder.source.processes()
