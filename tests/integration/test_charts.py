@@ -200,6 +200,34 @@ def test_a_service_and_a_container_have_exactly_their_events(few, folder, start,
     assert is_expected(agent.counts("cgroup", CONTAINER[:12]), few)
 
 
+@pytest.mark.parametrize("update_every", ["1", "5"])
+def test_groups_stay_exact_when_the_ring_overflows(few, folder, start, places, update_every):
+    tiny = "[ring]\nsize = 4096\n[stream]\nflush ms = 300\n"
+    agent = start("--apps", "--cgroups", "--update-every", update_every, text=tiny)
+    for place in places.values():
+        work(folder, place)
+    wait_for(is_over(agent, "app", "mine", 2), 60)
+    assert agent.stop() == 3, agent.err.read_text()
+    assert sum(interval["lost"] for interval in agent.intervals) > 20
+    assert is_expected(agent.counts("service", "tsq-one"), few)
+    assert is_expected(agent.counts("cgroup", CONTAINER[:12]), few)
+    mine = agent.counts("app", "mine")
+    assert mine["fork_process"] == 2 * CHILDREN
+    assert mine["exec"] == mine["exit_process"] == 2 * CHILDREN + 2
+
+
+def test_a_container_that_lives_for_a_moment_has_its_name(few, folder, start, places):
+    agent = start("--cgroups", "--update-every", "1")
+    wait_for(lambda: len(agent.intervals) >= 1)
+    moment = places["container"].parent / ("5a5a" * 16)
+    moment.mkdir()
+    work(folder, moment)
+    moment.rmdir()
+    wait_for(is_over(agent, "cgroup", "5a5a" * 3))
+    assert agent.stop() == 0, agent.err.read_text()
+    assert is_expected(agent.counts("cgroup", "5a5a" * 3), few)
+
+
 def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(folder, start, places):
     with EmbeddedBroker() as broker:
         options = ("--apps", "--cgroups", "--load-mode", "return", "--bootstrap", broker.address)
