@@ -81,7 +81,9 @@ class Source(Protocol):
 class Sink(Protocol):
     """What the pipeline needs of a publisher."""
 
-    account: Account
+    @property
+    def account(self) -> Account:
+        """Fates of the events that it was given."""
 
     def write(self, batch: Batch) -> None:
         """Publish events, without waiting."""

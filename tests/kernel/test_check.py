@@ -17,11 +17,19 @@ def test_a_source_that_sees_everything_is_exact(programs: Programs, load_mode: s
     assert verdict.delivered == verdict.happened
 
 
-def test_events_that_find_no_room_are_missing_and_said_to_be_lost(programs: Programs) -> None:
+def test_events_that_find_no_room_are_said_to_be_lost(programs: Programs) -> None:
     verdict = judge({"name": "small", "options": {"ring_bytes": 4096}}, programs)
     assert verdict.outcome == "wrong"
-    assert any("events are not there" in complaint for complaint in verdict.complaints)
-    assert f"{verdict.lost} events found no room" in verdict.complaints
+    assert verdict.complaints == [f"{verdict.lost} events found no room"]
+    assert verdict.lost
+
+
+def test_lost_events_that_their_processes_are_charged_with_are_as_they_must_be(
+    programs: Programs,
+) -> None:
+    options = {"ring_bytes": 4096, "charge_losses": True}
+    verdict = judge({"name": "charged", "options": options}, programs)
+    assert (verdict.outcome, verdict.complaints) == ("exact", [])
     assert verdict.lost
 
 
