@@ -14,6 +14,7 @@ from taskstream import place
 from taskstream.batch import Batch
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
+from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
@@ -38,7 +39,7 @@ class Groups:
         cgroups: Names of the cgroups, for whoever learns of new ones.
 
     Raises:
-        ConfigError: apps_groups.conf cannot be read, or is wrong.
+        ConfigError: apps_groups.conf is asked for, and cannot be read, or is wrong.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Groups:
                 users=config.chart_users,
                 limit=config.chart_names,
             ),
-            rules=read_app_groups(path),
+            rules=read_app_groups(path) if config.apps else AppGroups([]),
             cgroups=self.cgroups,
             table_size=config.pid_table_size,
             is_zombie=proc.is_zombie,

@@ -63,6 +63,8 @@ class Agent:
         queued: Messages that are not acknowledged yet.
         dropped: Events that it gave up for want of room, since it started.
         forgotten: Processes that it forgot before they were released, since it started.
+        uncharged: Lost events that no process was charged with, since it started: the kernel's
+            table of losses had no room.
         before: The same at the end of the interval before; None for the first.
     """
 
@@ -71,6 +73,7 @@ class Agent:
     queued: int
     dropped: int
     forgotten: int
+    uncharged: int = 0
     before: "Agent | None" = None
 
     def since(self, name: str) -> int:

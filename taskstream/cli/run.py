@@ -276,6 +276,7 @@ class _Intervals:
         metrics: "Metrics | None",
     ) -> None:
         self._meter = Meter()
+        self._source = source
         self._sink = sink
         self._groups = groups
         self._outlets = [screen.interval]
@@ -290,6 +291,7 @@ class _Intervals:
             queued=self._sink.in_queue(),
             dropped=self._sink.account.dropped,
             forgotten=self._groups.forgotten,
+            uncharged=int(self._source.totals()["uncharged"].sum()),
         )
         for outlet in self._outlets:
             outlet(replace(interval, agent=agent))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from taskstream.batch import take
 from taskstream.record import COUNTS, KINDS, PROCESS_KEY, PROCESS_LOSSES, RECORD, VERSION
 
 __all__ = ["Charges", "LossBook"]
@@ -78,7 +79,7 @@ def _stand_ins(
 ) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     """Return an event for each process, and its counts: an exec where one was lost, else an exit.
 
-    Before them come the forks that were lost: those belong to the group of the parent.
+    Before it comes its fork, if that was lost: it belongs to the group of the parent.
     """
     assert keys.dtype == PROCESS_KEY, keys.dtype
     assert losses.dtype == PROCESS_LOSSES, losses.dtype
@@ -95,4 +96,6 @@ def _stand_ins(
     records["start_ns"] = records["process_start_ns"] = keys["start_ns"][rows]
     for name in ("ppid", "parent_start_ns", "cgroup_id", "uid", "comm"):
         records[name] = losses[name][rows]
-    return records, counts
+    # Oldest first: a shell is what its lost exec made of it before its children inherit.
+    order = np.argsort(records["start_ns"], kind="stable")
+    return take(records, order), counts[order]

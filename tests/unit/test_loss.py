@@ -67,6 +67,14 @@ def test_a_lost_fork_belongs_to_the_group_of_the_parent_and_the_rest_to_its_own(
     }
 
 
+def test_a_lost_fork_belongs_to_what_a_lost_exec_made_of_its_parent() -> None:
+    counts, book = tally(), LossBook()
+    child = (7, b"worker", 3, {"fork_process": 1, "exit_process": 1})
+    keys, losses = table(child, (3, b"cruncher", 1, {"exec": 1}))
+    counts.charge(5, book.settle(keys, losses, total(fork_process=1, exec=1, exit_process=1)))
+    assert by_app(counts, 5) == {"batch": {"exec": 1, "fork_process": 1, "exit_process": 1}}
+
+
 def test_only_what_rose_since_the_last_look_is_charged() -> None:
     book = LossBook()
     first = book.settle(*table((7, b"httpd", 3, {"exit_thread": 4})), total(exit_thread=4))
