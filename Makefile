@@ -5,17 +5,19 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test test-all check bpf schemas bench clean packages
+.PHONY: help setup run test test-all check bpf schemas bench kafka clean packages
 
 PYTHON := .venv/bin/python
 OBJECTS := build/taskstream.bpf.o build/taskstream-claims.bpf.o
+KAFKA := build/kafka/complete
 BPF_C := $(filter-out bpf/task_event.h,$(wildcard bpf/*.[ch])) # what a human writes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng tmux qemu-system-x86 busybox-static lz4 zstd
+	bpftool clang-format kcat stress-ng tmux qemu-system-x86 busybox-static lz4 zstd \
+	default-jdk-headless maven
 
 # What tests talk to: unpacked, not installed, so that none of it is started as a service.
 UNPACKED := prometheus \
@@ -32,7 +34,7 @@ setup: packages $(OBJECTS) .venv/installed ## install what is missing; leaves .v
 run: setup ## start the main job; options in ARGS, as in `make run ARGS=--json`
 	@exec .venv/bin/taskstream run $(ARGS)
 
-test: setup build/debian/unpacked ## run the whole suite, kernel tests included; pytest's options in ARGS
+test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests included; pytest's options in ARGS
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-all: PACKAGES += qemu-system-arm lld
@@ -50,6 +52,9 @@ bpf: $(OBJECTS) ## compile the CO-RE objects
 
 schemas: .venv/installed ## write what is generated from schemas/task_event.toml
 	@$(PYTHON) -m taskstream.schema
+
+kafka: setup $(KAFKA) ## start a real Kafka on loopback and print its address, until Ctrl-C
+	@exec $(PYTHON) -m tests.kafka $(ARGS)
 
 bench: setup ## measure the cost table of the README
 	@$(PYTHON) -m tests.bench $(ARGS)
@@ -84,6 +89,16 @@ packages:
 .venv/installed: pyproject.toml hatch_build.py | packages
 	@[[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv --system-site-packages .venv
 	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# Apache Kafka for the tests: some 45 MB of jars from Maven Central, and nothing outside of build/.
+$(KAFKA): tests/kafka/pom.xml | packages
+	@rm -rf $(@D)
+	if ! mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory=$(CURDIR)/$(@D); then
+		echo "make: no Kafka: Maven Central was not to be had, or java is missing" >&2
+		exit 1
+	fi
 	touch $@
 
 # The prefix map keeps the path of this clone out of the object, and so out of the wheel.

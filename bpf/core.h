@@ -163,8 +163,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct process_key);
-	__type(value, struct process_counts);
-} processes SEC(".maps");
+	__type(value, struct process_losses);
+} losses SEC(".maps");
 
 #ifdef NUMBERS_BY_CLAIM
 struct {
@@ -210,14 +210,14 @@ static __always_inline long add_dead_group(struct process_key *key, __u8 *one)
 	return bpf_map_update_elem(&dead_groups, key, one, BPF_NOEXIST);
 }
 
-static __always_inline struct process_counts *process_at(struct process_key *key)
+static __always_inline struct process_losses *losses_at(struct process_key *key)
 {
-	return bpf_map_lookup_elem(&processes, key);
+	return bpf_map_lookup_elem(&losses, key);
 }
 
-static __always_inline long add_process(struct process_key *key, struct process_counts *counts)
+static __always_inline long add_losses(struct process_key *key, struct process_losses *counts)
 {
-	return bpf_map_update_elem(&processes, key, counts, BPF_NOEXIST);
+	return bpf_map_update_elem(&losses, key, counts, BPF_NOEXIST);
 }
 
 #ifdef NUMBERS_BY_CLAIM

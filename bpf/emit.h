@@ -3,8 +3,8 @@
  * How an event comes to be: numbered, counted, reserved, filled, submitted.
  *
  * event_begin and event_submit own the ring. The law that user space relies on: every event takes
- * a number of its CPU and is counted, in total, in its window and for its process, before the
- * ring is asked; one for which the ring has no room is counted as lost. Programs may nest on a
+ * a number of its CPU and is counted, in total and in its window, before the ring is asked; one for
+ * which the ring has no room is counted as lost, and for its process. Programs may nest on a
  * CPU (an RCU callback interrupts a fork), so every count is an atomic addition, and what would
  * be shared scratch memory is a draft of each program's own.
  *
@@ -100,45 +100,50 @@ static __always_inline __u32 uid_of(enum access access, struct task_struct *task
 	return READ(access, cred, uid.val);
 }
 
-/* Say what a process is, for who lost the events that said it. */
-static __always_inline void name_process(struct process_counts *counts, enum access access,
+/* Say what a process is, for who did not get the events that said it. */
+static __always_inline void name_process(struct process_losses *losses, enum access access,
 					 struct task_struct *task, __u64 boot_ns)
 {
 	struct task_struct *parent = READ(access, task, real_parent);
 	struct task_struct *parent_leader = READ(access, parent, group_leader);
 
-	counts->named_ns = boot_ns;
-	counts->parent_start_ns = READ(access, parent_leader, start_boottime);
-	counts->ppid = READ(access, parent, tgid);
-	counts->cgroup_id = cgroup_of(access, task);
-	counts->uid = uid_of(access, task);
-	bpf_probe_read_kernel(counts->comm, sizeof(counts->comm), &task->comm);
+	losses->named_ns = boot_ns;
+	losses->parent_start_ns = READ(access, parent_leader, start_boottime);
+	losses->ppid = READ(access, parent, tgid);
+	losses->cgroup_id = cgroup_of(access, task);
+	losses->uid = uid_of(access, task);
+	bpf_probe_read_kernel(losses->comm, sizeof(losses->comm), &task->comm);
 }
 
-/* Count for a process; where the table has no room, among those that nobody is charged with. */
-static __always_inline void count_for_process(struct cpu_totals *cpu, struct process_counts *fresh,
-					      enum access access, enum task_count count,
-					      struct task_struct *task, __u64 process_start_ns,
-					      __u64 boot_ns)
+/*
+ * Count a lost event, and charge its process with it: so the counts of a group stay exact. Where
+ * the table has no room, or the process cannot be told, nobody is charged.
+ */
+static __always_inline void lose(struct cpu_totals *cpu, struct draft *draft, enum access access,
+				 enum task_count count, struct task_struct *task,
+				 __u64 process_start_ns, __u64 boot_ns)
 {
 	struct process_key key = {.start_ns = process_start_ns, .tgid = READ(access, task, tgid)};
-	struct process_counts *counts = NULL;
+	struct process_losses *losses = NULL;
 
+	__sync_fetch_and_add(&cpu->lost[count], 1);
+	if (!SETTING(charge_losses))
+		return;
 	if (process_start_ns)
-		counts = process_at(&key);
-	if (process_start_ns && !counts) {
-		__builtin_memset(fresh, 0, sizeof(*fresh));
-		name_process(fresh, access, task, boot_ns);
-		add_process(&key, fresh);
-		counts = process_at(&key);
+		losses = losses_at(&key);
+	if (process_start_ns && !losses && draft) {
+		__builtin_memset(&draft->losses, 0, sizeof(draft->losses));
+		name_process(&draft->losses, access, task, boot_ns);
+		add_losses(&key, &draft->losses);
+		losses = losses_at(&key);
 	}
-	if (!counts) {
+	if (!losses) {
 		__sync_fetch_and_add(&cpu->uncharged[count], 1);
 		return;
 	}
-	if (count == COUNT_EXEC || !counts->named_ns) /* with a map per core: new on this one */
-		name_process(counts, access, task, boot_ns);
-	__sync_fetch_and_add(&counts->count[count], 1);
+	if (count == COUNT_EXEC || !losses->named_ns) /* with a map per core: new on this one */
+		name_process(losses, access, task, boot_ns);
+	__sync_fetch_and_add(&losses->count[count], 1);
 }
 
 /* Set what is the same for every kind. The tail is cleared: ring memory holds old bytes. */
@@ -232,22 +237,19 @@ static __always_inline struct task_event *event_begin(__u32 draft, enum access a
 	struct task_event *e;
 	__u64 seq;
 
-	if (SETTING(perf_buffer) || SETTING(count_processes))
+	if (SETTING(perf_buffer) || SETTING(charge_losses))
 		own = draft_at(&draft);
 	if (!cpu)
 		return NULL; /* cannot be: an array has every index */
 	seq = take_number(cpu);
 	__sync_fetch_and_add(&cpu->count[count], 1);
 	count_in_window(cpu, count, boot_ns);
-	if (SETTING(count_processes) && own)
-		count_for_process(cpu, &own->process, access, count, task, process_start_ns,
-				  boot_ns);
 	if (SETTING(perf_buffer))
 		e = own ? &own->event : NULL;
 	else
 		e = reserve_event();
 	if (!e) {
-		__sync_fetch_and_add(&cpu->lost[count], 1);
+		lose(cpu, own, access, count, task, process_start_ns, boot_ns);
 		return NULL;
 	}
 	fill(e, access, kind, task, process_start_ns);
@@ -257,7 +259,10 @@ static __always_inline struct task_event *event_begin(__u32 draft, enum access a
 	return e;
 }
 
-static __always_inline int event_submit(void *ctx, struct task_event *e, enum task_count count)
+/* Args as of event_begin. A ring that gave room keeps it; a perf buffer may refuse only now. */
+static __always_inline int event_submit(void *ctx, struct task_event *e, __u32 draft,
+					enum access access, enum task_count count,
+					struct task_struct *task)
 {
 	struct cpu_totals *cpu;
 
@@ -265,11 +270,11 @@ static __always_inline int event_submit(void *ctx, struct task_event *e, enum ta
 		submit_event(e, wake_flags(waiting_events()));
 		return 0;
 	}
-	if (output_event_perf(ctx, e)) {
-		cpu = cpu_totals();
-		if (cpu)
-			__sync_fetch_and_add(&cpu->lost[count], 1);
-	}
+	if (!output_event_perf(ctx, e))
+		return 0;
+	cpu = cpu_totals();
+	if (cpu)
+		lose(cpu, draft_at(&draft), access, count, task, e->process_start_ns, e->boot_ns);
 	return 0;
 }
 

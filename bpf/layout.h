@@ -41,7 +41,7 @@ struct number_claim {
  */
 struct draft {
 	struct task_event event;
-	struct process_counts process;
+	struct process_losses losses;
 };
 
 #endif

@@ -79,8 +79,8 @@ BPF_PERCPU_ARRAY(drafts, struct draft, DRAFTS);
 BPF_PERCPU_ARRAY(paths, struct cgroup_path, PATHS);
 BPF_TABLE("lru_hash", struct process_key, __u8, dead_groups, DEAD_GROUPS);
 BPF_TABLE("lru_hash", struct number_claim, __u8, numbers, NUMBER_CLAIMS);
-BPF_TABLE(SETTING(processes_type), struct process_key, struct process_counts, processes,
-	  SETTING(processes_max));
+BPF_TABLE(SETTING(losses_type), struct process_key, struct process_losses, losses,
+	  SETTING(losses_max));
 
 static __always_inline struct cpu_totals *totals_at(__u32 *index)
 {
@@ -117,14 +117,14 @@ static __always_inline long add_dead_group(struct process_key *key, __u8 *one)
 	return dead_groups.insert(key, one);
 }
 
-static __always_inline struct process_counts *process_at(struct process_key *key)
+static __always_inline struct process_losses *losses_at(struct process_key *key)
 {
-	return processes.lookup(key);
+	return losses.lookup(key);
 }
 
-static __always_inline long add_process(struct process_key *key, struct process_counts *counts)
+static __always_inline long add_losses(struct process_key *key, struct process_losses *counts)
 {
-	return processes.insert(key, counts);
+	return losses.insert(key, counts);
 }
 
 static __always_inline long add_number(struct number_claim *claim, __u8 *one)

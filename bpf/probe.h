@@ -27,7 +27,7 @@ static __always_inline int fork_event(void *ctx, enum access access, struct task
 	e->fork.clone_flags = clone_flags;
 	e->fork.caller_pid = caller;
 	e->fork.caller_tgid = caller >> 32;
-	return event_submit(ctx, e, count);
+	return event_submit(ctx, e, KIND_FORK, access, count, child);
 }
 
 /*
@@ -105,7 +105,7 @@ static __always_inline int exec_event(void *ctx, enum access access, struct task
 	e->exec.old_pid = old_pid;
 	e->exec.argc = READ(access, bprm, argc);
 	e->flags |= send_args(ctx, access, e, task, bprm);
-	return event_submit(ctx, e, COUNT_EXEC);
+	return event_submit(ctx, e, KIND_EXEC, access, COUNT_EXEC, task);
 }
 
 /* True for exactly one exiting task of a process, for kernels that do not tell it: there two
@@ -162,7 +162,7 @@ static __always_inline int exit_event(void *ctx, enum access access, struct task
 		e->flags |= FLAG_GROUP_DEAD;
 		e->exit.max_rss_bytes = READ(access, signal, maxrss) * SETTING(page_bytes);
 	}
-	return event_submit(ctx, e, count);
+	return event_submit(ctx, e, KIND_EXIT, access, count, task);
 }
 
 /* In release_task: the task is dead and still whole, and who releases it is on the CPU. */
@@ -176,7 +176,7 @@ static __always_inline int release_event(void *ctx, enum access access, struct t
 		return 0; /* counted by event_begin */
 	e->free.reaper_tgid = bpf_get_current_pid_tgid() >> 32;
 	e->flags |= FLAG_REAPER_KNOWN;
-	return event_submit(ctx, e, COUNT_FREE);
+	return event_submit(ctx, e, KIND_FREE, access, COUNT_FREE, task);
 }
 
 /*
@@ -204,7 +204,7 @@ static __always_inline int free_event(void *ctx, enum access access, struct task
 		e->ppid = 0;
 		e->flags |= FLAG_PARENT_UNKNOWN;
 	}
-	return event_submit(ctx, e, COUNT_FREE);
+	return event_submit(ctx, e, KIND_FREE, access, COUNT_FREE, task);
 }
 
 static __always_inline int fail_event(void *ctx, enum task_call call, enum task_count count,
@@ -221,7 +221,7 @@ static __always_inline int fail_event(void *ctx, enum task_call call, enum task_
 		return 0; /* counted by event_begin */
 	e->fail.call = call;
 	e->fail.errno = -ret;
-	return event_submit(ctx, e, count);
+	return event_submit(ctx, e, KIND_TASK + call, PROBED, count, task);
 }
 
 /*

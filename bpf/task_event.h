@@ -255,7 +255,7 @@ _Static_assert(__builtin_offsetof(struct process_key, tgid) == 8,
 _Static_assert(__builtin_offsetof(struct process_key, zero) == 12,
 	       "zero");
 
-struct process_counts {
+struct process_losses {
 	__u64 named_ns;
 	__u64 parent_start_ns;
 	__u64 cgroup_id;
@@ -264,20 +264,20 @@ struct process_counts {
 	char comm[16];
 	__u64 count[COUNT_N];
 };
-_Static_assert(sizeof(struct process_counts) == 112, "process_counts");
-_Static_assert(__builtin_offsetof(struct process_counts, named_ns) == 0,
+_Static_assert(sizeof(struct process_losses) == 112, "process_losses");
+_Static_assert(__builtin_offsetof(struct process_losses, named_ns) == 0,
 	       "named_ns");
-_Static_assert(__builtin_offsetof(struct process_counts, parent_start_ns) == 8,
+_Static_assert(__builtin_offsetof(struct process_losses, parent_start_ns) == 8,
 	       "parent_start_ns");
-_Static_assert(__builtin_offsetof(struct process_counts, cgroup_id) == 16,
+_Static_assert(__builtin_offsetof(struct process_losses, cgroup_id) == 16,
 	       "cgroup_id");
-_Static_assert(__builtin_offsetof(struct process_counts, ppid) == 24,
+_Static_assert(__builtin_offsetof(struct process_losses, ppid) == 24,
 	       "ppid");
-_Static_assert(__builtin_offsetof(struct process_counts, uid) == 28,
+_Static_assert(__builtin_offsetof(struct process_losses, uid) == 28,
 	       "uid");
-_Static_assert(__builtin_offsetof(struct process_counts, comm) == 32,
+_Static_assert(__builtin_offsetof(struct process_losses, comm) == 32,
 	       "comm");
-_Static_assert(__builtin_offsetof(struct process_counts, count) == 48,
+_Static_assert(__builtin_offsetof(struct process_losses, count) == 48,
 	       "count");
 
 struct settings {
@@ -288,7 +288,7 @@ struct settings {
 	__u32 page_bytes;
 	__u32 last_thread_by_map;
 	__u32 perf_buffer;
-	__u32 count_processes;
+	__u32 charge_losses;
 	__u64 boot_offset_ns;
 	__u64 no_boot_clock;
 };
@@ -307,8 +307,8 @@ _Static_assert(__builtin_offsetof(struct settings, last_thread_by_map) == 28,
 	       "last_thread_by_map");
 _Static_assert(__builtin_offsetof(struct settings, perf_buffer) == 32,
 	       "perf_buffer");
-_Static_assert(__builtin_offsetof(struct settings, count_processes) == 36,
-	       "count_processes");
+_Static_assert(__builtin_offsetof(struct settings, charge_losses) == 36,
+	       "charge_losses");
 _Static_assert(__builtin_offsetof(struct settings, boot_offset_ns) == 40,
 	       "boot_offset_ns");
 _Static_assert(__builtin_offsetof(struct settings, no_boot_clock) == 48,

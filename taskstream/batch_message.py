@@ -4,6 +4,7 @@ Pure: no I/O, no clock. Rows that our own encoder wrote are viewed as columns; o
 one by one.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.text import unescape
 
-__all__ = ["decode_batch"]
+__all__ = ["BatchHead", "decode_batch", "read_head"]
 
 _ARGS_LOST = FLAGS["args_lost"].mask
 
@@ -42,6 +43,41 @@ def decode_batch(value: bytes) -> Batch:
     if len(records) != count:
         raise MessageError(f"a batch message says {count} events and holds {len(records)}")
     return Batch(origin, in_time_order(records), offset, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHead:
+    """What a `batch` message says before its events.
+
+    Attributes:
+        origin: The run.
+        count: Events.
+        wall_ns: CLOCK_REALTIME of the event that it names first.
+    """
+
+    origin: Origin
+    count: int
+    wall_ns: int
+
+
+def read_head(value: bytes) -> BatchHead:
+    """Read the head of a `batch` message, and leave the events alone.
+
+    Raises:
+        MessageError: it has none.
+    """
+    unpacker = _Reader(value)
+    head: dict[str, Any] = {}
+    try:
+        for _ in range(unpacker.read_map_header()):
+            key = unpacker.unpack()
+            if key == "groups" and head.keys() >= {"host", "boot_id", "run_ns", "count", "clock"}:
+                break
+            head[key] = unpacker.unpack()
+        origin = Origin(text(head, "host"), text(head, "boot_id"), number(head, "run_ns"))
+        return BatchHead(origin, number(head, "count"), number(head["clock"], "wall_ns"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MessageError(f"a batch message lacks or spoils a member: {error!r}") from None
 
 
 _Group = tuple[dict[str, Any], "NDArray[np.void] | list[list[Any]]"]

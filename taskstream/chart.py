@@ -362,6 +362,14 @@ STATES: tuple[State, ...] = (
         dropped=lambda interval: interval.agent.since("dropped") if interval.agent else 0,
     ),
     _state(
+        "uncharged",
+        "Lost events without a process, counted in other",
+        "events",
+        90012,
+        "agent",
+        uncharged=lambda interval: interval.agent.since("uncharged") if interval.agent else 0,
+    ),
+    _state(
         "agent_cpu",
         "CPU of the agent, of one core",
         "percentage",

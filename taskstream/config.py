@@ -18,6 +18,7 @@ from taskstream.hook import CAPABILITIES
 
 __all__ = [
     "EMBEDDED",
+    "FILE_SIZE",
     "NONE",
     "OFF",
     "OPTIONS",
@@ -29,6 +30,7 @@ __all__ = [
     "read_app_groups",
     "redacted",
     "secret",
+    "size",
 ]
 
 EMBEDDED = "embedded"
@@ -113,10 +115,10 @@ def _ring_size(text: str) -> int:
     found = _SIZE.match(text)
     if not found:
         raise ValueError(text)
-    size = int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[(found[2] or "")[:1].lower()]
-    if size < 4096 or size > 1 << 30 or size & (size - 1):
+    number = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()]
+    if number < 4096 or number > 1 << 30 or number & (number - 1):
         raise ValueError(text)
-    return size
+    return number
 
 
 def _capabilities(text: str) -> tuple[str, ...]:
@@ -128,6 +130,21 @@ def _capabilities(text: str) -> tuple[str, ...]:
     return names
 
 
+def size(text: str) -> int:
+    """Read a size of a file; 0 is for no bound.
+
+    Raises:
+        ValueError: it is no size, or a very small one.
+    """
+    found = _SIZE.match(text)
+    number = int(found[1]) << _SHIFTS[(found[2] or "")[:1].lower()] if found else -1
+    if number != 0 and not 65_536 <= number <= 1 << 60:
+        raise ValueError(text)
+    return number
+
+
+FILE_SIZE = "64K or more, such as 256M, or 0 for no bound"
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
 _RING = "a power of two from 4 KiB to 1 GiB, such as 8M"
 
 OPTIONS: dict[str, dict[str, Option]] = {
@@ -173,10 +190,31 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "buffer": Option("buffer", _one_of("auto", "ring", "perf"), "auto, ring or perf"),
         "without": Option("without", _capabilities, f"{NONE}, or of {', '.join(CAPABILITIES)}"),
     },
+    "topic": {
+        "partitions": Option("topic_partitions", _whole(1, 10_000), "1 to 10000"),
+        "replication": Option("topic_copies", _whole(0, 100), "0 (by the cluster) to 100"),
+        "min insync": Option("topic_in_sync", _whole(0, 100), "0 (by the replication) to 100"),
+        "retention hours": Option(
+            "topic_retention_h", _whole(0, 1_000_000), "0 (for ever) to 1000000"
+        ),
+        "retention size": Option("topic_retention_bytes", size, FILE_SIZE),
+        "compression": Option(
+            "topic_compression",
+            _one_of("producer", "uncompressed", "gzip", "lz4", "snappy", "zstd"),
+            "producer, uncompressed, gzip, lz4, snappy or zstd",
+        ),
+    },
     "ring": {
         "size": Option("ring_bytes", _ring_size, _RING),
         "arguments size": Option("args_ring_bytes", _ring_size, _RING),
         "arguments kept": Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
+    },
+    "capture": {
+        "file": Option("capture_file", _text, "the path of a file, or off"),
+        "file size": Option("capture_file_bytes", size, FILE_SIZE),
+        "file age": Option("capture_file_s", _whole(0, 31_536_000), "seconds, or 0 for no bound"),
+        "total size": Option("capture_total_bytes", size, FILE_SIZE),
+        "flush ms": Option("capture_flush_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),
     },
 }
 """Every option of the file but those of ``[kafka]``, which go to librdkafka as they are."""
@@ -214,6 +252,17 @@ class Config:
     ring_bytes: int = 8 << 20
     args_ring_bytes: int = 2 << 20
     args_max: int = 4096
+    topic_partitions: int = 4
+    topic_copies: int = 0
+    topic_in_sync: int = 0
+    topic_retention_h: int = 168
+    topic_retention_bytes: int = 0
+    topic_compression: str = "producer"
+    capture_file: str = OFF
+    capture_file_bytes: int = 0
+    capture_file_s: int = 0
+    capture_total_bytes: int = 0
+    capture_flush_ms: int = 1000
     kafka: Mapping[str, str] = field(default_factory=dict)
 
     def host_name(self) -> str:

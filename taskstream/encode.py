@@ -42,6 +42,7 @@ __all__ = [
     "EventEncoder",
     "Messages",
     "encode_batch",
+    "marked",
     "shards",
 ]
 
@@ -68,6 +69,11 @@ class Messages:
     records: list[NDArray[np.void]]
     events: list[int] | None = None
 
+    @property
+    def count(self) -> int:
+        """Events in all messages."""
+        return len(self.values) if self.events is None else sum(self.events)
+
     def records_from(self, at: int) -> list[NDArray[np.void]]:
         """Return the records of the messages from ``at`` on."""
         if self.events is None:
@@ -78,7 +84,7 @@ class Messages:
 # --- texts that are not UTF-8 -------------------------------------------------------------------
 
 
-def _marked(batch: Batch) -> NDArray[np.void]:
+def marked(batch: Batch) -> NDArray[np.void]:
     """Return the records, with ``text_escaped`` set where a text is not UTF-8."""
     records = batch.records
     bad = [row for row, comm in enumerate(records["comm"].tolist()) if not is_utf8(_comm(comm))]
@@ -150,7 +156,7 @@ class EventEncoder:
         if _ascii_comms(batch.records):
             with suppress(UnicodeDecodeError):
                 return self._encode(batch, batch.records, escaping=False)
-        return self._encode(batch, _marked(batch), escaping=True)
+        return self._encode(batch, marked(batch), escaping=True)
 
     def _encode(self, batch: Batch, records: NDArray[np.void], *, escaping: bool) -> Messages:
         order, groups = groups_of(records)
@@ -281,7 +287,7 @@ def _batch_message(batch: Batch) -> bytes:
     if _ascii_comms(batch.records):
         with suppress(UnicodeDecodeError):
             return _pack_batch(batch, batch.records)
-    return _pack_batch(batch, _marked(batch))
+    return _pack_batch(batch, marked(batch))
 
 
 def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:

@@ -6,6 +6,7 @@ any other exception is a bug and keeps its traceback.
 
 __all__ = [
     "BrokerError",
+    "CaptureError",
     "ConfigError",
     "KernelError",
     "MessageError",
@@ -34,6 +35,10 @@ class KernelError(TaskstreamError):
 
 class BrokerError(TaskstreamError):
     """A Kafka broker does not answer, or refuses what was asked."""
+
+
+class CaptureError(TaskstreamError):
+    """A file is no capture, or one of a newer format, or one that cannot be read or written."""
 
 
 class ConfigError(TaskstreamError):

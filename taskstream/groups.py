@@ -14,6 +14,8 @@ from taskstream import place
 from taskstream.batch import Batch
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
+from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
 from taskstream.interval import Series, Zombies
@@ -37,7 +39,7 @@ class Groups:
         cgroups: Names of the cgroups, for whoever learns of new ones.
 
     Raises:
-        ConfigError: apps_groups.conf cannot be read, or is wrong.
+        ConfigError: apps_groups.conf is asked for, and cannot be read, or is wrong.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Groups:
         self._running = running
         self._wanted = config.apps
         self._reload = False
+        self._losses = LossBook()
         path = place.find(place.APP_GROUPS)
         self._state = _state(path)
         self._tally = Tally(
@@ -64,7 +67,7 @@ class Groups:
                 users=config.chart_users,
                 limit=config.chart_names,
             ),
-            rules=read_app_groups(path),
+            rules=read_app_groups(path) if config.apps else AppGroups([]),
             cgroups=self.cgroups,
             table_size=config.pid_table_size,
             is_zombie=proc.is_zombie,
@@ -87,6 +90,22 @@ class Groups:
             else:
                 self.cgroups.learn(id_, path)
         self._tally.add(batch)
+
+    def charge(
+        self,
+        window: int,
+        keys: NDArray[np.void],
+        losses: NDArray[np.void],
+        lost: NDArray[np.int64],
+    ) -> NDArray[np.void]:
+        """Count lost events where they belong (see `LossBook.settle`).
+
+        Returns:
+            Keys of the entries that can be freed.
+        """
+        charges = self._losses.settle(keys, losses, lost)
+        self._tally.charge(window, charges)
+        return charges.quiet
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted up to the end of a window, then look for new rules.

@@ -63,6 +63,8 @@ class Agent:
         queued: Messages that are not acknowledged yet.
         dropped: Events that it gave up for want of room, since it started.
         forgotten: Processes that it forgot before they were released, since it started.
+        uncharged: Lost events that no process was charged with, since it started: the kernel's
+            table of losses had no room.
         before: The same at the end of the interval before; None for the first.
     """
 
@@ -71,6 +73,7 @@ class Agent:
     queued: int
     dropped: int
     forgotten: int
+    uncharged: int = 0
     before: "Agent | None" = None
 
     def since(self, name: str) -> int:
@@ -94,8 +97,8 @@ class Interval:
         release_late: Whether releases were seen at sched_process_free, which stands in for
             release_task and runs an RCU grace period later.
         groups: Series by dimension (``app``, ``cgroup``, ``service``, ``errno`` ...) and name,
-            from the events that came through the ring; a dimension that nobody asked for is
-            absent, a group that was quiet is there with zeros.
+            lost events included, where the source tells whose they were; a dimension that nobody
+            asked for is absent, a group that was quiet is there with zeros.
         zombies: None where nobody asked.
         agent: None where nobody asked.
     """

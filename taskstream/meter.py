@@ -26,13 +26,14 @@ class Meter:
         self._resident_bytes = resident_bytes or _resident_bytes
         self._before: Agent | None = None
 
-    def read(self, *, queued: int, dropped: int, forgotten: int) -> Agent:
+    def read(self, *, queued: int, dropped: int, forgotten: int, uncharged: int = 0) -> Agent:
         """Return the cost at this moment, with that of the last call.
 
         Args:
             queued: Messages that are not acknowledged yet.
             dropped: Events that were given up since the start.
             forgotten: Processes that were forgotten early since the start.
+            uncharged: Lost events that no process was charged with since the start.
         """
         now = Agent(
             cpu_ns=self._cpu_ns(),
@@ -40,6 +41,7 @@ class Meter:
             queued=queued,
             dropped=dropped,
             forgotten=forgotten,
+            uncharged=uncharged,
         )
         told, self._before = replace(now, before=self._before), now
         return told

@@ -65,6 +65,12 @@ class Source(Protocol):
     def empty_window(self, window: int) -> None:
         """Forget the counts of one window."""
 
+    def losses(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return lost events by process, cumulative: ``PROCESS_KEY`` and ``PROCESS_LOSSES``."""
+
+    def forget_losses(self, key: NDArray[np.void]) -> None:
+        """Free the entry of a process."""
+
     def missed(self) -> dict[str, int]:
         """Return the cumulative runs that the kernel skipped, by program."""
 
@@ -75,7 +81,9 @@ class Source(Protocol):
 class Sink(Protocol):
     """What the pipeline needs of a publisher."""
 
-    account: Account
+    @property
+    def account(self) -> Account:
+        """Fates of the events that it was given."""
 
     def write(self, batch: Batch) -> None:
         """Publish events, without waiting."""
@@ -105,6 +113,15 @@ class Grouping(Protocol):
     def add(self, batch: Batch) -> None:
         """Count a batch."""
 
+    def charge(
+        self,
+        window: int,
+        keys: NDArray[np.void],
+        losses: NDArray[np.void],
+        lost: NDArray[np.int64],
+    ) -> NDArray[np.void]:
+        """Count lost events where they belong; return the entries that can be freed."""
+
     def close(
         self, window: int, end_ns: int
     ) -> tuple[Mapping[str, Mapping[str, Series]], Zombies | None]:
@@ -119,6 +136,15 @@ class _NoGroups:
 
     def add(self, batch: Batch) -> None:
         """Nobody asked."""
+
+    def charge(
+        self,
+        window: int,
+        keys: NDArray[np.void],
+        losses: NDArray[np.void],
+        lost: NDArray[np.int64],
+    ) -> NDArray[np.void]:
+        return keys
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], None]:
         return {}, None
@@ -183,6 +209,7 @@ class Pipeline:
         self._unplaced = np.zeros(len(COUNTS), np.int64)
         self._missed: dict[str, int] = {}
         self._running = 0
+        self._loses = False
         self._wall_offset_ns = 0
         self._last_window: int | None = None
 
@@ -262,6 +289,7 @@ class Pipeline:
             if window <= windows[-1]:
                 received += self._received.take(window)
         missed = self._source.missed()
+        self._charge(windows[-1])
         groups, zombies = self._groups.close(windows[-1], end_ns)
         interval = Interval(
             start_ns=min(self._begin_ns, end_ns),
@@ -277,6 +305,16 @@ class Pipeline:
         )
         self._begin_ns, self._missed = end_ns, missed
         return interval
+
+    def _charge(self, window: int) -> None:
+        """Count in the groups what found no room, if anything was lost since the last time."""
+        if not self._loses and not self._source.totals()["lost"].any():
+            return
+        self._loses = True
+        keys, losses = self._source.losses()
+        lost = self._source.totals()["lost"].sum(axis=0).astype(np.int64)
+        for key in self._groups.charge(window, keys, losses, lost):
+            self._source.forget_losses(key.reshape(1))
 
     def _late(self) -> NDArray[np.int64]:
         """Return what was counted since in windows that are closed, and let go of the oldest."""

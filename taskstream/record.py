@@ -21,8 +21,8 @@ __all__ = [
     "FLAGS",
     "KINDS",
     "NO_CPU",
-    "PROCESS_COUNTS",
     "PROCESS_KEY",
+    "PROCESS_LOSSES",
     "RECORD",
     "SETTINGS",
     "VERSION",
@@ -169,14 +169,14 @@ CPU_TOTALS = np.dtype(
 )
 """Cumulative totals of one CPU since the start of the run, by `COUNTS`.
 
-``lost`` found no room in the ring, ``unplaced`` no window's slot, ``uncharged`` no entry in the
-table of processes.
+``lost`` found no room in the ring; of those, ``uncharged`` no entry in the table of losses either.
+``unplaced`` found no window's slot.
 """
 
 PROCESS_KEY = np.dtype([("start_ns", "<u8"), ("tgid", "<u4"), ("zero", "<u4")])
 """Identity of a process in the kernel side's tables."""
 
-PROCESS_COUNTS = np.dtype(
+PROCESS_LOSSES = np.dtype(
     [
         ("named_ns", "<u8"),
         ("parent_start_ns", "<u8"),
@@ -187,7 +187,7 @@ PROCESS_COUNTS = np.dtype(
         ("count", "<u8", (_N,)),
     ]
 )
-"""Cumulative counts of one process, by `COUNTS`, with what it was at ``named_ns``."""
+"""Lost events of one process, cumulative, by `COUNTS`, with what it was at ``named_ns``."""
 
 WINDOW_TOTALS = np.dtype([("window", "<u8"), ("count", "<u8", (_N,))])
 """Totals of one CPU in one window of time (boot_ns // window_ns)."""

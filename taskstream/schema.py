@@ -107,7 +107,7 @@ def c_header() -> str:
         *_c_struct("cpu_totals", record.CPU_TOTALS),
         *_c_struct("window_totals", record.WINDOW_TOTALS),
         *_c_struct("process_key", record.PROCESS_KEY),
-        *_c_struct("process_counts", record.PROCESS_COUNTS),
+        *_c_struct("process_losses", record.PROCESS_LOSSES),
         *_c_struct("settings", record.SETTINGS),
         "#endif",
         "",

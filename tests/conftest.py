@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.kafka.cluster import KafkaCluster, missing
+
 # No deadline: a machine that is shared may take its time.
 settings.register_profile("taskstream", deadline=None, max_examples=100)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile("taskstream")  # --hypothesis-profile=thorough goes before
+
+REQUIRE_KAFKA = "TASKSTREAM_REQUIRE_KAFKA"
 
 TRACEFS = Path("/sys/kernel/tracing")
 
@@ -31,3 +35,27 @@ def tracefs() -> Iterator[None]:
     yield
     if ours:
         subprocess.run(["umount", TRACEFS], check=True)
+
+
+def kafka_or_skip() -> None:
+    """Skip a test for want of Kafka, or fail where CI promises one."""
+    if reason := missing():
+        if os.environ.get(REQUIRE_KAFKA):
+            pytest.fail(f"{reason} ({REQUIRE_KAFKA} is set)")
+        pytest.skip(f"{reason} ({REQUIRE_KAFKA}=1 makes this a failure)")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaCluster]:
+    """Start the real Kafka, one broker, once for all tests that only use it."""
+    kafka_or_skip()
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def three_brokers() -> Iterator[KafkaCluster]:
+    """Start three brokers, for tests that take one away and give it back."""
+    kafka_or_skip()
+    with KafkaCluster(brokers=3) as cluster:
+        yield cluster

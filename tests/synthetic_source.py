@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Origin, join_records, take
 from taskstream.rates import count_column
-from taskstream.record import COUNTS, CPU_TOTALS, RECORD
+from taskstream.record import COUNTS, CPU_TOTALS, PROCESS_KEY, PROCESS_LOSSES, RECORD
 from taskstream.report import Report
 from taskstream.stats import Account
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch
 
 __all__ = ["MemorySink", "SyntheticSource"]
+
+
+def _keys(records: NDArray[np.void]) -> NDArray[np.void]:
+    keys = np.zeros(len(records), PROCESS_KEY)
+    keys["tgid"], keys["start_ns"] = records["tgid"], records["process_start_ns"]
+    return keys
 
 
 class SyntheticSource:
@@ -54,6 +60,7 @@ class SyntheticSource:
         self.skipped: Counter[str] = Counter()
         self.detached_ns: int | None = None
         self.emptied: list[int] = []
+        self.forgotten: list[NDArray[np.void]] = []
         self._happens_ns = events["boot_ns"].astype(np.int64)
         self._events = events
         self._lost = np.zeros(len(events), np.bool_) if lost is None else lost
@@ -112,6 +119,20 @@ class SyntheticSource:
 
     def empty_window(self, window: int) -> None:
         self.emptied.append(window)
+
+    def losses(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        gone = self._events[self._counted & self._lost]
+        column = count_column(gone)
+        keys, rows = np.unique(_keys(gone), return_inverse=True)
+        losses = np.zeros(len(keys), PROCESS_LOSSES)
+        np.add.at(losses["count"], (rows, column), 1)
+        for name in ("ppid", "parent_start_ns", "cgroup_id", "uid", "comm"):
+            losses[name][rows] = gone[name]
+        losses["named_ns"][rows] = gone["boot_ns"]
+        return keys, losses
+
+    def forget_losses(self, key: NDArray[np.void]) -> None:
+        self.forgotten.append(key)
 
     def missed(self) -> dict[str, int]:
         return {"on_fork": 0, **self.skipped}

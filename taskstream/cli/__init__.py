@@ -19,12 +19,17 @@ INTERRUPTED = 130
 LOSSES = 3
 
 _VERBS = {
+    "capture": "Record this host's task events to a file.",
     "config": "Check the configuration, or show what is in force.",
     "consume": "Print the events of a topic, and what is missing in it.",
     "doctor": "Say whether the agent can run here, and what to do if not.",
     "edit-config": "Edit your own copy of a configuration file.",
+    "export": "Write the events of a capture as Parquet, CSV or JSON lines.",
+    "inspect": "Say what is in a capture, and whether it is whole.",
     "netdata-plugin": "Record as a plugin of Netdata: charts on standard output.",
+    "replay": "Replay captures: to a topic, as charts, as JSON, to a new capture.",
     "run": "Record this host's task events: publish them and show the rates.",
+    "topics": "Make the topic of the events, or check one that is there.",
     "schema": "Print the fields of an event.",
     "top": "Show the rates live: by app, cgroup, service, command and user.",
 }

@@ -2,22 +2,19 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import click
-import msgpack
 
 from taskstream import clock
 from taskstream.batch import Batch
 from taskstream.cli import LOSSES
+from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
-from taskstream.encode import EventEncoder
-from taskstream.record import NO_CPU, flag_names
+from taskstream.record import NO_CPU
 from taskstream.sequence import CpuSummary, StreamBooks
 
 __all__ = ["consume"]
@@ -108,8 +105,8 @@ class _Reader:
                 self._print(part)
 
     def _print(self, batch: Batch) -> None:
-        lines = (json.dumps(event) if self._as_json else _line(event) for event in _events(batch))
-        text = "\n".join(lines)
+        line = json.dumps if self._as_json else event_line
+        text = "\n".join(line(event) for event in event_maps(batch))
         if text:
             click.echo(text)
 
@@ -162,44 +159,6 @@ class _Reader:
                 for s in summaries
             ],
         }
-
-
-def _events(batch: Batch) -> Iterator[dict[str, Any]]:
-    for value in EventEncoder(batch.origin).encode(batch).values:
-        yield msgpack.unpackb(value)
-
-
-def _line(event: dict[str, Any]) -> str:
-    """Return one event as a line for people."""
-    when = datetime.fromtimestamp(event["wall_ns"] / 1e9).astimezone()
-    task = (
-        f"{event['tgid']}" if event["pid"] == event["tgid"] else f"{event['tgid']}/{event['pid']}"
-    )
-    flags = [name for name in flag_names(event["flags"]) if not name.endswith("_unknown")]
-    parts = [
-        when.strftime("%H:%M:%S.%f"),
-        event["host"],
-        event["kind"].ljust(4),
-        task.rjust(8),
-        event["comm"].ljust(15),
-        _detail(event),
-        f"[{' '.join(flags)}]" if flags else "",
-    ]
-    return "  ".join(part for part in parts if part)
-
-
-def _detail(event: dict[str, Any]) -> str:
-    kind = event["kind"]
-    if kind == "fork":
-        return f"by {event['caller_tgid']} flags {event['clone_flags']:#x}"
-    if kind == "exec":
-        return " ".join(event.get("argv") or ["(arguments lost)"])
-    if kind == "exit":
-        how = f"signal {event['signal']}" if event["signal"] else f"status {event['status']}"
-        return f"{how} after {(event['boot_ns'] - event['start_ns']) / 1e9:.3f} s"
-    if kind == "fail":
-        return f"{event['call']} errno {event['errno']}"
-    return f"parent {event['ppid']}" if "ppid" in event else ""
 
 
 def _summary_line(summary: CpuSummary) -> str:

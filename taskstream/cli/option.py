@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from taskstream.config import secret
+from taskstream.config import FILE_SIZE, secret, size
 from taskstream.errors import ConfigError
 
-__all__ = ["kafka_option", "kafka_settings", "kafka_texts"]
+__all__ = ["kafka_option", "kafka_settings", "kafka_texts", "size_option"]
 
 kafka_option: Callable[..., Any] = click.option(
     "--kafka",
@@ -18,6 +18,14 @@ kafka_option: Callable[..., Any] = click.option(
     help="A librdkafka setting; a VALUE ${env:NAME} or ${file:PATH} is read from there. "
     "May be given many times.",
 )
+
+
+def size_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read an option's size as the configuration file has it; a callback for click."""
+    try:
+        return None if value is None else size(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} cannot be: allowed is {FILE_SIZE}") from None
 
 
 def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:

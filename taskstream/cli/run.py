@@ -3,10 +3,10 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,30 @@ import click
 from taskstream import clock
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
+from taskstream.cli.capturing import Trouble as CaptureTrouble
+from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.topics import plan_of
 from taskstream.config import EMBEDDED, OFF, Config, load
+from taskstream.errors import BrokerError
 from taskstream.groups import Groups
 from taskstream.interval import Interval
 from taskstream.meter import Meter
-from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.pipeline import Pipeline, Rhythm, Sink
+from taskstream.sink.capture import CaptureSink
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 from taskstream.source.live import LiveOptions, LiveSource
+from taskstream.topic import judge
+from taskstream.topic_admin import TopicAdmin
 
 if TYPE_CHECKING:
     from taskstream.sink.prometheus import Metrics
 
-__all__ = ["Stop", "record", "run", "stop_signals"]
+__all__ = ["Stop", "live_options", "record", "run", "stop_signals"]
 
 
 @click.command()
@@ -85,6 +93,13 @@ __all__ = ["Stop", "record", "run", "stop_signals"]
     type=click.Path(path_type=Path),
     help="Configuration file.  [default: the one that `taskstream config` names]",
 )
+@click.option(
+    "--capture",
+    "capture_file",
+    metavar="FILE",
+    help="Write the stream to a capture file, too; [capture] of the configuration has bounds.",
+)
+@click.option("--force", is_flag=True, help="Write over a capture that is there.")
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")
 def run(
@@ -92,6 +107,7 @@ def run(
     duration: float | None,
     kafka: tuple[str, ...],
     as_json: bool,
+    force: bool,
     **options: Any,
 ) -> None:
     """Record this host's task events: publish them to Kafka and show the rates.
@@ -110,7 +126,9 @@ def run(
         settings["bootstrap"] = address
     config = Config(**settings)
     with stop_signals() as stopped:
-        sys.exit(record(config, stopped, lambda c: _screen(c, as_json), duration=duration))
+        sys.exit(
+            record(config, stopped, lambda c: _screen(c, as_json), duration=duration, force=force)
+        )
 
 
 class Stop:
@@ -160,7 +178,8 @@ def _kafka_options(config: Config) -> KafkaOptions:
     )
 
 
-def _live_options(config: Config) -> LiveOptions:
+def live_options(config: Config) -> LiveOptions:
+    """Return how to load the probes."""
     return LiveOptions(
         type_format=config.type_format,
         tracing=config.tracing,
@@ -170,6 +189,7 @@ def _live_options(config: Config) -> LiveOptions:
         pid_table_size=config.pid_table_size,
         maps_per_core=config.maps_per_core,
         cgroup_names=config.cgroups,
+        charge_losses=config.apps or config.cgroups,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,
         args_ring_bytes=config.args_ring_bytes,
@@ -185,6 +205,32 @@ def _screen(config: Config, as_json: bool) -> Screen:
         head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
         return LiveTable(head, clock.boot_ns, semantics=semantics)
     return PlainLines(semantics=semantics)
+
+
+class _TopicCheck:
+    """Looks at the topic in a thread of its own, for the loop may not wait for a broker."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lines: list[str] = []
+        self._thread: Thread | None = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        with suppress(BrokerError):  # the sink tells of a broker that went away
+            state = TopicAdmin(self._config.bootstrap, self._config.kafka).describe(
+                self._config.topic
+            )
+            if state is not None:
+                self._lines = [misfit.line() for misfit in judge(plan_of(self._config), state)]
+
+    def tell(self) -> None:
+        """Say once what does not fit, when the answer is there."""
+        if self._thread is None or self._thread.is_alive():
+            return
+        self._thread = None
+        for line in self._lines:
+            _say(f"topic {self._config.topic}: {line}")
 
 
 class _Trouble:
@@ -233,6 +279,7 @@ class _Intervals:
         metrics: "Metrics | None",
     ) -> None:
         self._meter = Meter()
+        self._source = source
         self._sink = sink
         self._groups = groups
         self._outlets = [screen.interval]
@@ -247,6 +294,7 @@ class _Intervals:
             queued=self._sink.in_queue(),
             dropped=self._sink.account.dropped,
             forgotten=self._groups.forgotten,
+            uncharged=int(self._source.totals()["uncharged"].sum()),
         )
         for outlet in self._outlets:
             outlet(replace(interval, agent=agent))
@@ -262,6 +310,7 @@ def record(
     screen_of: Callable[[Config], Screen],
     *,
     duration: float | None = None,
+    force: bool = False,
     say: Callable[[str], None] = _say,
 ) -> int:
     """Record until told to stop; return the exit code.
@@ -271,19 +320,27 @@ def record(
         stop: Tells when.
         screen_of: Makes what shows the run, of the settings with the broker's address.
         duration: Seconds after which to stop by itself.
+        force: Write over a capture that is there.
         say: Takes what is for people beside the screen.
     """
     with ExitStack() as stack:
         groups = Groups(config, say)
         stack.enter_context(_reload_signal(groups))
-        if config.bootstrap == EMBEDDED:
+        embedded, published = config.bootstrap == EMBEDDED, config.bootstrap != OFF
+        if embedded:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
-        sink = Discard() if config.bootstrap == OFF else KafkaSink(_kafka_options(config))
-        source = stack.enter_context(LiveSource(_live_options(config), host=config.host_name()))
+        sink = KafkaSink(_kafka_options(config)) if published else Discard()
+        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
         for note in source.notes:
             say(note)
-        if config.bootstrap != OFF:
+        both: Sink = sink
+        capture: CaptureSink | None = None
+        if config.capture_file != OFF:
+            path = Path(config.capture_file)
+            capture = open_capture(path, config, source.origin, replace=force)
+            both = TopicAndCapture(sink, capture)
+        if published:
             say(f"publishing to {config.bootstrap}, topic {config.topic}")
             say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         metrics = stack.enter_context(_metrics(config))
@@ -292,7 +349,7 @@ def record(
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         pipeline = Pipeline(
             source,
-            sink,
+            both,
             Rhythm(
                 window_ns=config.update_every_s * 10**9,
                 flush_ms=config.flush_ms,
@@ -303,10 +360,15 @@ def record(
             on_interval=_Intervals(config, source, sink, groups, screen, metrics),
             groups=groups,
         )
-        trouble = _Trouble()
+        topic_check = _TopicCheck(config) if published and not embedded else None
+        trouble, capture_trouble = _Trouble(), CaptureTrouble("run")
 
         def watch() -> None:
             trouble.tell(sink)
+            if topic_check is not None:
+                topic_check.tell()
+            if capture is not None:
+                capture_trouble.tell(capture)
             screen.progress(pipeline.totals, sink.in_queue())
 
         totals = pipeline.run(
@@ -318,4 +380,10 @@ def record(
         if source.late:
             say(f"{source.late:,} events came out of a perf buffer too late to be in order")
         say(totals.line())
-        return 0 if totals.complete else LOSSES
+        captured = True
+        if capture is not None:
+            capture.close()
+            capture_trouble.tell(capture)
+            say(f"captured: {capture_line(capture)}")
+            captured = not capture.account.dropped
+        return 0 if totals.complete and captured else LOSSES

@@ -144,7 +144,13 @@ def _config(**live: Any) -> Config:
     """Return the settings of the run behind the screen: all groups, and nowhere to publish."""
     settings = load(live.pop("config_file"))
     settings |= {"apps": True, "cgroups": True, "chart_commands": True, "chart_users": True}
-    settings |= {"update_every_s": 1, "bootstrap": OFF, "metrics_listen": OFF, "kafka": {}}
+    settings |= {
+        "update_every_s": 1,
+        "bootstrap": OFF,
+        "metrics_listen": OFF,
+        "capture_file": OFF,
+        "kafka": {},
+    }
     settings |= {name: value for name, value in live.items() if value is not None}
     return Config(**settings)
 

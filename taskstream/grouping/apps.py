@@ -145,13 +145,23 @@ class AppGroups:
             comm: Name of the process; a NUL ends it.
             argv: The arguments, with a NUL after each; None where they are not known.
         """
-        fits = self._kept.get(comm) or self._keep(comm)
-        if argv is not None and fits.before:
-            cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
-            for text, group in fits.before:
-                if text in cmdline:
-                    return group
-        return fits.group
+        return self.match_all([comm], [argv])[0]
+
+    def match_all(self, comms: Iterable[bytes], argvs: Iterable[bytes | None]) -> list[str | None]:
+        """Return what `match` does, of many."""
+        kept = self._kept.get
+        matched = []
+        for comm, argv in zip(comms, argvs, strict=True):
+            fits = kept(comm) or self._keep(comm)
+            group = fits.group
+            if argv is not None and fits.before:
+                cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
+                for text, its_group in fits.before:
+                    if text in cmdline:
+                        group = its_group
+                        break
+            matched.append(group)
+        return matched
 
     def _keep(self, comm: bytes) -> "_Fits":
         """Find what fits a name, and keep it: names come again and again."""

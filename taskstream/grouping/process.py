@@ -51,7 +51,7 @@ class ProcessTable:
         self._limit = limit
         self._groups: dict[int, int] = {}
         self._coarse: dict[int, tuple[int, int]] = {}
-        self._released: deque[tuple[int, int]] = deque()
+        self._released: deque[tuple[int, list[int]]] = deque()
         self.use(rules)
 
     def __len__(self) -> int:
@@ -60,7 +60,8 @@ class ProcessTable:
     def use(self, rules: AppGroups) -> None:
         """Decide by other rules from now on; what was decided stays until `meet` or an exec."""
         self._rules = rules
-        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._numbers: dict[str | None, int] = {None: -1}
+        self._numbers |= {name: number for number, name in enumerate(self.names)}
         for name in rules.groups:
             if name not in self._numbers:
                 self._numbers[name] = len(self.names)
@@ -98,8 +99,7 @@ class ProcessTable:
 
     def _match(self, comm: bytes, argv: bytes | None) -> int:
         """Return the number of the group that the rules say; -1 where they say none."""
-        name = self._rules.match(comm, argv)
-        return -1 if name is None else self._numbers[name]
+        return self._numbers[self._rules.match(comm, argv)]
 
     # --- events ---
 
@@ -135,36 +135,34 @@ class ProcessTable:
     ) -> "_Decided":
         """Decide for the forks and execs among events, one after another."""
         is_exec = records["kind"][rows] == KINDS["exec"]
+        execs = rows[is_exec]
+        befores = list(map(self._groups.get, keys[execs].tolist()))
+        matched = np.full(len(rows), -1)
+        matched[is_exec] = self._matched(records, execs, texts)
         parents = identities(records["ppid"][rows], records["parent_start_ns"][rows])
-        matched = iter(self._matched(records, rows[is_exec], texts))
         groups, get = self._groups, self._groups.get
         decided: list[int] = []
-        befores: list[int] = []
-        for row, key, parent, execs in zip(
-            rows.tolist(), keys[rows].tolist(), parents.tolist(), is_exec.tolist(), strict=True
+        append = decided.append
+        for key, parent, group in zip(
+            keys[rows].tolist(), parents.tolist(), matched.tolist(), strict=True
         ):
-            group = next(matched) if execs else -1
             if group < 0:
                 group = get(parent, -1)
                 if group < 0:
-                    group = self._parent_of(records[row])
-            if execs:
-                befores.append(get(key, group))
+                    group = self._parent_of(records[rows[len(decided)]])
             groups[key] = group
-            decided.append(group)
-        return _Decided(rows, decided, rows[is_exec], befores)
+            append(group)
+        return _Decided(rows, decided, execs, befores)
 
     def _matched(
         self, records: NDArray[np.void], execs: NDArray[np.intp], texts: Texts
     ) -> list[int]:
-        """Return what the rules say of execs."""
-        comms = records["comm"][execs].tolist()
+        """Return what the rules say of execs; -1 where they say nothing."""
         places = zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
         none = None, None
-        return [
-            self._match(comm, texts.get(place, none)[1])
-            for comm, place in zip(comms, places, strict=True)
-        ]
+        argvs = [texts.get(place, none)[1] for place in places]
+        matched = self._rules.match_all(records["comm"][execs].tolist(), argvs)
+        return [self._numbers[name] for name in matched]
 
     def _parent_of(self, fork: np.void) -> int:
         """Return the group of a parent that no event told of; its child has its name."""
@@ -209,13 +207,13 @@ class ProcessTable:
     ) -> None:
         """Take note of released processes; forget those of a while ago, and what is too many."""
         if len(freed):
-            self._released += zip(keys[freed].tolist(), boot_ns[freed].tolist(), strict=True)
-        if self._released and len(boot_ns):
-            before_ns = int(boot_ns[-1]) - GRACE_NS
-            while self._released and self._released[0][1] < before_ns:
-                self._groups.pop(self._released.popleft()[0], None)
-        while len(self._groups) > self._limit and self._released:
-            self._groups.pop(self._released.popleft()[0], None)
+            self._released.append((int(boot_ns[freed[-1]]), keys[freed].tolist()))
+        newest_ns = int(boot_ns[-1]) if len(boot_ns) else 0
+        while self._released and (
+            self._released[0][0] < newest_ns - GRACE_NS or len(self._groups) > self._limit
+        ):
+            for key in self._released.popleft()[1]:
+                self._groups.pop(key, None)
         while len(self._groups) > self._limit:
             self._groups.pop(next(iter(self._groups)))
             self.forgotten += 1
@@ -229,13 +227,13 @@ class _Decided:
         rows: Where they are.
         groups: What was decided there.
         execs: Where the execs are.
-        befores: The groups that those processes had before.
+        befores: The groups that those processes had before the batch; None for none.
     """
 
     rows: NDArray[np.intp]
     groups: list[int]
     execs: NDArray[np.intp]
-    befores: list[int]
+    befores: list[int | None]
 
     def before_exec(
         self, others: NDArray[np.intp], keys: NDArray[np.uint64]
@@ -243,18 +241,18 @@ class _Decided:
         """Yield row and group of those other events that came before an exec of their process."""
         if not len(self.execs):
             return
-        rows = self.execs.tolist()
-        last = dict(zip(keys[self.execs].tolist(), rows, strict=True))
+        exec_keys = keys[self.execs].tolist()
+        last = dict(zip(exec_keys, self.execs.tolist(), strict=True))
         lasts = np.fromiter(map(last.get, keys[others].tolist(), repeat(-1)), np.intp, len(others))
         for row in others[others < lasts].tolist():
-            yield (
-                row,
-                next(
-                    before
-                    for exec_row, before in zip(rows, self.befores, strict=True)
-                    if exec_row > row and keys[exec_row] == keys[row]
-                ),
-            )
+            # Decided at the latest of its forks and execs before; else as it was.
+            own = np.flatnonzero((keys[self.rows] == keys[row]) & (self.rows < row))
+            if len(own):
+                yield row, self.groups[own[-1]]
+            else:
+                before = self.befores[exec_keys.index(int(keys[row]))]
+                first = np.flatnonzero(keys[self.rows] == keys[row])[0]
+                yield row, self.groups[first] if before is None else before
 
 
 def _acts(records: NDArray[np.void]) -> NDArray[np.uint8]:

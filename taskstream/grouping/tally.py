@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, ExecText, join_records, take
-from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.cgroup import SERVICE
+from taskstream.grouping.loss import Charges
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.process import ProcessTable
 from taskstream.grouping.roll import Roll
 from taskstream.grouping.zombie import ZombieBook
 from taskstream.interval import COLUMNS, Series, Zombies
 from taskstream.rates import count_column
-from taskstream.record import FLAGS, KINDS
+from taskstream.record import COUNTS, FLAGS, KINDS
 from taskstream.text import escape
 
 __all__ = ["LIFETIMES_NS", "UNKNOWN", "Choice", "Tally"]
@@ -38,6 +39,9 @@ UNKNOWN = "unknown"
 
 LIFETIMES_NS = tuple(10**exponent * step for exponent in range(6, 13) for step in (1, 3))
 """Upper bounds of the lifetime buckets: 1 ms, 3 ms, 10 ms ... 3,000 s; the last has none."""
+
+_WHOLE = ("app", "cgroup", "command", "user")
+"""Dimensions in which every event has a group."""
 
 _N = len(COLUMNS)
 _INIT = COLUMNS.index("fork_by_init")
@@ -127,6 +131,24 @@ class Tally:
         if self._kept_records >= KEEP_RECORDS:
             self._count()
 
+    def charge(self, window: int, charges: Charges) -> None:
+        """Count lost events where they belong; what they were besides, nobody knows."""
+        self._count()
+        counts = np.zeros((len(charges.counts), _N), np.int64)
+        counts[:, : len(COUNTS)] = charges.counts
+        nobodys = np.zeros(_N, np.int64)
+        nobodys[: len(COUNTS)] = charges.nobodys
+        found = self._counts.setdefault(window, {d: {} for d in self._dimensions()})
+        _add(found["host"], {"": counts.sum(axis=0) + nobodys})
+        if len(counts) and self.choice.apps:
+            apps = self.processes.assign(charges.events, {})
+            _add(found["app"], _named(_summed(apps, counts), self.processes.names))
+        if len(counts) and self._labels.wanted:
+            self._labels.add(window, _summed(self._labels.of(charges.events), counts))
+        if nobodys.any():
+            for dimension in found.keys() & set(_WHOLE):
+                _add(found[dimension], {OTHER: nobodys})
+
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted in windows up to one and not returned yet.
 
@@ -214,7 +236,9 @@ class Tally:
 def _joined(batches: Sequence[Batch]) -> Iterator[Batch]:
     """Yield one batch of many of one origin, none of none."""
     if batches:
-        texts = {place: text for batch in batches for place, text in batch.texts.items()}
+        texts: dict[Place, ExecText] = {}
+        for batch in batches:
+            texts |= batch.texts
         records = join_records([batch.records for batch in batches])
         yield Batch(batches[0].origin, records, batches[0].wall_offset_ns, texts)
 
@@ -345,6 +369,13 @@ def _cgroup_names(cgroups: CgroupNames, id_: int, unknown: bool) -> tuple[str | 
 def _turn(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     turned: NDArray[np.uint64] = numbers ^ (numbers >> np.uint64(29))
     return turned
+
+
+def _summed(numbers: NDArray[np.intp], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sum rows of counts by a number of theirs."""
+    table = np.zeros((int(numbers.max()) + 1, _N), np.int64)
+    np.add.at(table, numbers, counts)
+    return table
 
 
 def _named(table: NDArray[np.int64], names: list[str]) -> Counts:

@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Origin
 from taskstream.columns import pack
+from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, Messages, encode_batch
 from taskstream.errors import BrokerError, ConfigError
-from taskstream.rates import count_column
-from taskstream.record import COUNTS
 from taskstream.report import Report
 from taskstream.stats import Account
 
@@ -116,7 +113,7 @@ class KafkaSink:
         self._now_ns = now_ns
         self._encoders: dict[Origin, EventEncoder] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._dropped: dict[int, NDArray[np.int64]] = {}
+        self._dropped = DropCounts()
         self._fatal: str | None = None
         self._again: list[tuple[int, Message]] = []
         self.rebuilds = 0
@@ -143,17 +140,29 @@ class KafkaSink:
         """Publish a batch; returns at once."""
         if not len(batch):
             return
-        self.account.received += len(batch)
         if self.options.message == "event":
             messages = self._encoder(batch.origin).encode(batch)
         else:
             messages = encode_batch(
-                batch,
-                shard_count=self.options.shard_count,
-                most_bytes=int(self._config["message.max.bytes"]) - 1024,
+                batch, shard_count=self.options.shard_count, most_bytes=self.most_bytes
             )
+        self.publish(messages)
+
+    @property
+    def most_bytes(self) -> int:
+        """Length of the longest message that the producer takes."""
+        return int(self._config["message.max.bytes"]) - 1024
+
+    def publish(self, messages: Messages) -> None:
+        """Publish messages; returns at once."""
+        self.account.received += messages.count
         self._waiting.append(_Waiting(messages, 0, self._now_ns()))
         self.tick()
+
+    @property
+    def waiting(self) -> int:
+        """Messages for which librdkafka's queue had no room yet."""
+        return sum(len(w.messages.values) - w.at for w in self._waiting)
 
     def _encoder(self, origin: Origin) -> EventEncoder:
         if origin not in self._encoders:
@@ -162,9 +171,17 @@ class KafkaSink:
 
     def report(self, report: Report) -> None:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""
+        self._send_report(report, counted=True)
+
+    def try_report(self, report: Report) -> bool:
+        """Publish a report; return False if the queue is full."""
+        return self._send_report(report, counted=False)
+
+    def _send_report(self, report: Report, *, counted: bool) -> bool:
         stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
         key = report.origin.host.encode()
-        self.send("report", self.options.topic, pack(report.to_map()), key, stamp_ms)
+        value = pack(report.to_map())
+        return self._send("report", self.options.topic, value, key, stamp_ms, counted=counted)
 
     def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
         """Publish a message that is no event; on a full queue it is lost, and counted so.
@@ -176,13 +193,22 @@ class KafkaSink:
             key: Partitioning key.
             stamp_ms: Its time, Unix milliseconds.
         """
+        self._send(what, topic, value, key, stamp_ms, counted=True)
+
+    def _send(
+        self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int, *, counted: bool
+    ) -> bool:
+        """Publish a message that is no event; return False if the queue is full."""
         on_delivery = partial(self._on_other_delivery, what)
         try:
             self._producer.produce(topic, value, key, -1, on_delivery, None, stamp_ms)
         except BufferError:
-            self.errors[f"{what} dropped: queue full"] += 1
+            if counted:
+                self.errors[f"{what} dropped: queue full"] += 1
+            return False
         except KafkaException as error:
             self._on_error(error.args[0])
+        return True
 
     def tick(self) -> None:
         """Serve delivery reports, move what waits into the queue, drop what waited too long."""
@@ -242,16 +268,11 @@ class KafkaSink:
     def _drop(self, waiting: _Waiting) -> None:
         for records in waiting.messages.records_from(waiting.at):
             self.account.dropped += len(records)
-            column = count_column(records)
-            for cpu in np.unique(records["cpu"]).tolist():
-                counted = column[(records["cpu"] == cpu) & (column >= 0)]
-                table = self._dropped.setdefault(cpu, np.zeros(len(COUNTS), np.int64))
-                table += np.bincount(counted, minlength=len(COUNTS))
+            self._dropped.add(records)
 
     def dropped(self, cpu: int) -> tuple[int, ...]:
         """Return the events of one CPU that were dropped here, by `COUNTS`."""
-        counts = self._dropped.get(cpu, np.zeros(len(COUNTS), np.int64))
-        return tuple(counts.tolist())
+        return self._dropped.of(cpu)
 
     # --- what comes back ---
 
@@ -310,8 +331,7 @@ class KafkaSink:
 
     def in_queue(self) -> int:
         """Return messages that are queued, sent and unacknowledged, or waiting for room."""
-        waiting = sum(len(w.messages.values) - w.at for w in self._waiting)
-        return len(self._producer) + len(self._again) + waiting
+        return len(self._producer) + len(self._again) + self.waiting
 
     def drain(self, seconds: float) -> None:
         """Wait until everything is acknowledged, for at most ``seconds``; drop what has no room."""

@@ -124,7 +124,7 @@ class NetdataCharts:
 
     def _chart_line(self, id_: str, chart: Chart, options: str) -> str:
         texts = ("", chart.title, chart.unit, chart.family, chart.context, chart.kind)
-        quoted = " ".join(f"'{text}'" for text in texts)
+        quoted = " ".join(f"'{_plain(text)}'" for text in texts)
         tail = f"'{options}' '{PLUGIN}' '{MODULE}'"
         return f"CHART {id_} {quoted} {chart.priority} {self._update_every_s} {tail}"
 

@@ -181,6 +181,12 @@ class Metrics(Collector):
                 (),
                 {(): last.agent.forgotten},
             )
+            yield self._counters(
+                "taskstream_uncharged_events",
+                "Lost events that no process was charged with: raise pid table size.",
+                (),
+                {(): last.agent.uncharged},
+            )
             yield self._gauge(
                 "taskstream_agent_resident_memory_bytes",
                 "Resident memory of the agent.",

@@ -53,7 +53,7 @@ HELP = """\
                        the highest as a full block; blank is not known
 
 [b]Losses[/b], since this screen was opened
-  lost in the ring     counted by the kernel, but not by group: the system view has them
+  lost in the ring     counted by the kernel, in the system and where it tells whose they were
   missed               the kernel skipped a probe: counted by nobody
   dropped              read, but given up for want of room in the agent's queue
 

@@ -25,8 +25,8 @@ from taskstream.record import (
     FLAGS,
     KINDS,
     NO_CPU,
-    PROCESS_COUNTS,
     PROCESS_KEY,
+    PROCESS_LOSSES,
     RECORD,
     VERSION,
     WINDOW_TOTALS,
@@ -293,25 +293,27 @@ class LiveSource:
         slots[:] = 0
         libbpf.update(self._probes.map_descriptor("windows"), window % WINDOW_SLOTS, slots)
 
-    def processes(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """Return the kernel's loss-free counts by process, where ``count_processes`` is set.
+    def losses(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return lost events by process, cumulative, where ``charge_losses`` is set.
 
         Returns:
-            Fresh arrays of shape ``(n,)``: ``PROCESS_KEY``, and ``PROCESS_COUNTS`` with the
+            Fresh arrays of shape ``(n,)``: ``PROCESS_KEY``, and ``PROCESS_LOSSES`` with the
             sums over all CPUs and what the process was when it was looked at last.
         """
+        if not self.options.charge_losses:
+            return np.empty(0, PROCESS_KEY), np.empty(0, PROCESS_LOSSES)
         cpus = libbpf.possible_cpus() if self.options.maps_per_core else 1
         keys, values = libbpf.read_table(
-            self._probes.map_descriptor("processes"), PROCESS_KEY, PROCESS_COUNTS, cpus=cpus
+            self._probes.map_descriptor("losses"), PROCESS_KEY, PROCESS_LOSSES, cpus=cpus
         )
         newest = values["named_ns"].argmax(axis=1)
         merged = values[np.arange(len(keys)), newest]
         merged["count"] = values["count"].sum(axis=1)
         return keys, merged
 
-    def forget_process(self, key: NDArray[np.void]) -> None:
-        """Free the entry of a process that is gone; ``key`` is of shape ``(1,)``."""
-        libbpf.delete(self._probes.map_descriptor("processes"), key)
+    def forget_losses(self, key: NDArray[np.void]) -> None:
+        """Free the entry of a process; ``key`` is of shape ``(1,)``."""
+        libbpf.delete(self._probes.map_descriptor("losses"), key)
 
     def missed(self) -> dict[str, int]:
         """Return how often the kernel skipped each program that makes events."""

@@ -24,7 +24,7 @@ class LiveOptions:
             perf buffers together.
         args_ring_bytes: Size of the ring for filename and argv.
         args_max: Bytes of argv to keep per exec.
-        count_processes: Keep loss-free counts by process, too.
+        charge_losses: Count lost events by process.
         pid_table_size: For how many processes at once.
         maps_per_core: Keep them per CPU.
         cgroup_names: Tell the names of cgroups as they appear.
@@ -42,7 +42,7 @@ class LiveOptions:
     ring_bytes: int = 8 << 20
     args_ring_bytes: int = 2 << 20
     args_max: int = 4096
-    count_processes: bool = False
+    charge_losses: bool = False
     pid_table_size: int = 32768
     maps_per_core: bool = True
     cgroup_names: bool = False

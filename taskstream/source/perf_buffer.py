@@ -20,7 +20,7 @@ from taskstream.source.libbpf import update
 from taskstream.source.perf_event import open_output
 from taskstream.source.ring import Fence
 
-__all__ = ["FixedPerfBuffers", "VariablePerfBuffers", "online_cpus"]
+__all__ = ["FixedPerfBuffers", "VariablePerfBuffers", "fixed_records", "online_cpus", "samples"]
 
 _HEAD_AT, _TAIL_AT = 1024, 1032  # data_head and data_tail in struct perf_event_mmap_page
 _HEADER = struct.Struct("=IHHI")  # type, misc, size, length of the sample
@@ -35,6 +35,46 @@ def online_cpus() -> list[int]:
         first, _, last = span.partition("-")
         cpus += range(int(first), int(last or first) + 1)
     return cpus
+
+
+def samples(region: bytes) -> tuple[list[tuple[int, int]], int]:
+    """Return place and length of each sample, and how many more the kernel says it lost.
+
+    Args:
+        region: Whole records end to end. A length may be up to 7 bytes more than was written.
+    """
+    places, lost, at = [], 0, 0
+    while at < len(region):
+        kind, _, size, length = _HEADER.unpack_from(region, at)
+        if kind == _SAMPLE:
+            places.append((at + _HEADER.size, length))
+        elif kind == _LOST:
+            lost += _LOST_COUNT.unpack_from(region, at)[0]
+        at += size
+    return places, lost
+
+
+def fixed_records(region: bytes, record_bytes: int) -> tuple[NDArray[np.uint8], int]:
+    """Return samples that all have one size, and how many more the kernel says it lost.
+
+    Args:
+        region: Whole records end to end.
+        record_bytes: Size of a sample, a multiple of 8.
+
+    Returns:
+        Array of shape ``(n, record_bytes)``, n >= 0, perhaps a view of ``region``; a number.
+    """
+    # 4 bytes of length behind the header, and 4 that fill it up behind the sample
+    stride = _HEADER.size + record_bytes + 4
+    if len(region) % stride == 0:
+        rows = np.frombuffer(region, np.uint8).reshape(-1, stride)
+        kinds = rows[:, :4].copy().view(np.uint32)
+        sizes = rows[:, 6:8].copy().view(np.uint16)
+        if (kinds == _SAMPLE).all() and (sizes == stride).all():
+            return rows[:, _HEADER.size : _HEADER.size + record_bytes], 0
+    places, lost = samples(region)
+    found = b"".join(region[at : at + record_bytes] for at, _ in places)
+    return np.frombuffer(found, np.uint8).reshape(-1, record_bytes), lost
 
 
 class _CpuBuffer:
@@ -105,17 +145,6 @@ class _PerfBuffers:
         """Bytes that are written and not yet taken."""
         return sum(buffer.waiting_bytes for buffer in self._buffers)
 
-    def _samples(self, region: bytes) -> Iterator[tuple[int, int]]:
-        """Yield place and length of each sample; count what the kernel says it lost."""
-        at = 0
-        while at < len(region):
-            kind, _, size, length = _HEADER.unpack_from(region, at)
-            if kind == _SAMPLE:
-                yield at + _HEADER.size, length
-            elif kind == _LOST:
-                self.lost += _LOST_COUNT.unpack_from(region, at)[0]
-            at += size
-
     def close(self) -> None:
         """Unmap and close."""
         for buffer in self._buffers:
@@ -135,8 +164,6 @@ class FixedPerfBuffers(_PerfBuffers):
     def __init__(self, descriptor: int, size: int, record_bytes: int) -> None:
         super().__init__(descriptor, size)
         self._record_bytes = record_bytes
-        # 4 bytes of length behind the header, and 4 that fill it up behind the sample
-        self._stride = _HEADER.size + record_bytes + 4
 
     def read(self) -> NDArray[np.uint8]:
         """Take every record.
@@ -145,18 +172,13 @@ class FixedPerfBuffers(_PerfBuffers):
             Fresh array of shape ``(n, record_bytes)``, C order, n >= 0: CPU by CPU, in order
             of seq on each.
         """
-        parts = [self._records(buffer.take()) for buffer in self._buffers if buffer.waiting_bytes]
-        return np.concatenate(parts) if parts else np.empty((0, self._record_bytes), np.uint8)
-
-    def _records(self, region: bytes) -> NDArray[np.uint8]:
-        if len(region) % self._stride == 0:
-            rows = np.frombuffer(region, np.uint8).reshape(-1, self._stride)
-            kinds = rows[:, :4].copy().view(np.uint32)
-            sizes = rows[:, 6:8].copy().view(np.uint16)
-            if (kinds == _SAMPLE).all() and (sizes == self._stride).all():
-                return rows[:, _HEADER.size : _HEADER.size + self._record_bytes]
-        samples = [region[at : at + self._record_bytes] for at, _ in self._samples(region)]
-        return np.frombuffer(b"".join(samples), np.uint8).reshape(-1, self._record_bytes)
+        parts = [np.empty((0, self._record_bytes), np.uint8)]
+        for buffer in self._buffers:
+            if buffer.waiting_bytes:
+                records, lost = fixed_records(buffer.take(), self._record_bytes)
+                parts.append(records)
+                self.lost += lost
+        return np.concatenate(parts)
 
 
 class VariablePerfBuffers(_PerfBuffers):
@@ -166,5 +188,7 @@ class VariablePerfBuffers(_PerfBuffers):
         """Take every sample."""
         for buffer in self._buffers:
             region = buffer.take() if buffer.waiting_bytes else b""
-            for at, length in self._samples(region):
+            places, lost = samples(region)
+            self.lost += lost
+            for at, length in places:
                 yield region[at : at + length]

@@ -67,7 +67,7 @@ def load(plan: Plan, options: LiveOptions, kernel: RunningKernel, *, iterator: b
         "page_bytes": mmap.PAGESIZE,
         "last_thread_by_map": int(options.last_thread_by_map),
         "perf_buffer": int(plan.buffer == "perf"),
-        "count_processes": int(options.count_processes),
+        "charge_losses": int(options.charge_losses),
         "boot_offset_ns": _boot_offset_ns(),
         "no_boot_clock": int(plan.buffer == "perf" and bool(kernel.lacks("boot clock"))),
     }
@@ -78,8 +78,15 @@ def load(plan: Plan, options: LiveOptions, kernel: RunningKernel, *, iterator: b
 
 
 def _boot_offset_ns() -> int:
-    monotonic_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - monotonic_ns
+    """Return CLOCK_BOOTTIME minus CLOCK_MONOTONIC.
+
+    The least of a few looks: an interruption between the two clocks makes it more.
+    """
+    looks = []
+    for _ in range(5):
+        monotonic_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        looks.append(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - monotonic_ns)
+    return min(looks)
 
 
 def _load_core(
@@ -95,10 +102,10 @@ def _load_core(
         _set(opened, settings)
         opened.set_max_entries("events", options.ring_bytes)
         opened.set_max_entries("args", options.args_ring_bytes)
-        opened.set_max_entries("processes", options.pid_table_size)
-        opened.set_type("processes", PERCPU_HASH if options.maps_per_core else HASH)
+        opened.set_max_entries("losses", options.pid_table_size)
+        opened.set_type("losses", PERCPU_HASH if options.maps_per_core else HASH)
         unused = _RINGS if plan.buffer == "perf" else _PERF_BUFFERS
-        for name in (*unused, *(() if options.count_processes else ("processes",))):
+        for name in (*unused, *(() if options.charge_losses else ("losses",))):
             opened.leave_out_map(name)
         hooks = [*plan.hooks, SNAPSHOT] if iterator else plan.hooks
         opened.keep_programs({hook.program for hook in hooks})
@@ -133,13 +140,13 @@ def _load_legacy(plan: Plan, options: LiveOptions, settings: dict[str, int]) -> 
         "wake_events": max(1, options.ring_bytes // 4 // RECORD.itemsize // len(online_cpus())),
         "events_bytes": options.ring_bytes,
         "args_bytes": options.args_ring_bytes,
-        "processes_type": "percpu_hash" if options.maps_per_core else "hash",
-        "processes_max": options.pid_table_size if options.count_processes else 1,
+        "losses_type": "percpu_hash" if options.maps_per_core else "hash",
+        "losses_max": options.pid_table_size if options.charge_losses else 1,
         "agent_tgid": os.getpid(),
         "kprobes": int(any("kprobe" in hook.program for hook in plan.hooks)),
         "sys_exit_ret_at": tracefs.field_offset("syscalls", "sys_exit_clone", "ret") or 16,
     }
-    maps = ["totals", "windows", "processes"]
+    maps = ["totals", "windows", "losses"]
     maps += _PERF_BUFFERS if plan.buffer == "perf" else _RINGS
     return LegacyObject({**settings, **more}, maps, plan.hooks)
 

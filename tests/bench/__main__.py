@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import (
+    capture,
     codec,
     cost,
     groups,
@@ -29,6 +30,8 @@ THEMES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "encode": codec.encode,
     "decode": codec.decode,
     "groups": groups.groups,
+    "capture": capture.capture,
+    "replay": capture.replay,
     "kernel": kernel.kernel,
     "mode": mode.mode,
     "mode-guest": mode.guest,

@@ -34,10 +34,10 @@ MODES: dict[str, dict[str, Any]] = {
         "tracing": "tracepoint",
         "without": ["fetch-and-add"],
     },
-    "co-re, tracepoint, ring, by process": {
+    "co-re, tracepoint, ring, losses by process": {
         "type_format": "co-re",
         "tracing": "tracepoint",
-        "count_processes": True,
+        "charge_losses": True,
     },
     "legacy, ring": {"type_format": "legacy"},
     "legacy, perf": {"type_format": "legacy", "buffer": "perf"},

@@ -81,3 +81,8 @@ def test_the_installed_wheel_finds_its_own_object_and_schema(installed):
 def test_the_installed_command_runs_outside_the_clone(installed):
     printed = run(installed / "taskstream", "schema", "--json", cwd="/")
     assert json.loads(printed) == schema.json_schema()
+
+
+def test_the_wheel_installs_the_plugin_under_the_name_that_netdata_looks_for(installed):
+    plugin = installed / "taskstream.plugin"
+    assert "SECONDS" in run(plugin, "--help", cwd="/")

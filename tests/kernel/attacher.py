@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--load-mode", default="entry")
     parser.add_argument("--tracing", default="trampoline")
+    parser.add_argument("--type-format", default="auto")
     parser.add_argument("--object", type=Path, default=resource.bpf_object())
     parser.add_argument("--uid", type=int)
     chosen = parser.parse_args()
@@ -55,6 +56,7 @@ def main() -> None:
     options = LiveOptions(
         load_mode=chosen.load_mode,
         tracing=chosen.tracing,
+        type_format=chosen.type_format,
         object_path=Path(f"/proc/self/fd/{descriptor}"),
     )
     report: dict[str, object] = {"error": None}

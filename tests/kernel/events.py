@@ -85,6 +85,10 @@ class Events:
         """Return the identity (tgid, process_start_ns) of every record's process."""
         return list(zip(self["tgid"], self["process_start_ns"], strict=True))
 
+    def numbers(self, cpu: int) -> list[int]:
+        """Return the seq numbers of one CPU, in order."""
+        return sorted(self.records["seq"][self.records["cpu"] == cpu].tolist())
+
     def text(self, record: np.void) -> ExecText:
         """Return filename and argv of an exec."""
         return self.texts[int(record["cpu"]), int(record["seq"])]

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
@@ -126,6 +127,13 @@ class Recorder:
         """Return the kernel's loss-free totals over all CPUs, by name."""
         sums = self.source.totals()["count"].sum(axis=0)
         return {count.name: int(n) for count, n in zip(COUNTS, sums, strict=True)}
+
+    def by_kind(self, column: str) -> dict[str, int]:
+        """Sum a column of the kernel's totals (``count``, ``lost``) by kind of event."""
+        sums: Counter[str] = Counter()
+        for count, number in zip(COUNTS, self.source.totals()[column].sum(axis=0), strict=True):
+            sums[count.kind] += int(number)
+        return dict(sums)
 
     def forks_counted(self) -> int:
         """Return the kernel's total of created tasks, threads included."""

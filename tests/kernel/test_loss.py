@@ -17,19 +17,6 @@ from tests.kernel.recorder import Recorder
 TINY = 4096
 
 
-def numbers_of(events: Events, cpu: int) -> list[int]:
-    """Return the seq numbers of one CPU, in order."""
-    return sorted(events.records["seq"][events.records["cpu"] == cpu].tolist())
-
-
-def by_kind(recorder: Recorder, column: str) -> dict[str, int]:
-    """Sum a column of the kernel's totals by kind of event."""
-    sums: Counter[str] = Counter()
-    for count, number in zip(COUNTS, recorder.source.totals()[column].sum(axis=0), strict=True):
-        sums[count.kind] += int(number)
-    return dict(sums)
-
-
 def test_a_tiny_ring_loses_events_and_the_totals_stay_the_truth(
     record: Record, programs: Programs
 ) -> None:
@@ -72,7 +59,7 @@ def test_the_gaps_in_the_numbers_of_a_cpu_are_what_it_lost(
     first = recorder.source.origin.run_ns
     assert len(events) > TINY // 200
     for cpu, total in enumerate(totals):
-        numbers = numbers_of(events, cpu)
+        numbers = events.numbers(cpu)
         edges = [first - 1, *numbers, int(total["seq"])]
         gaps = sum(after - before - 1 for before, after in pairwise(edges))
         assert gaps == total["lost"].sum()
@@ -88,7 +75,7 @@ def test_what_was_counted_was_received_or_lost_kind_by_kind(
     programs.run("create", "fork", 211)
     programs.run("create", "thread", 211)
     received = recorder.stop().count()
-    counted, lost = by_kind(recorder, "count"), by_kind(recorder, "lost")
+    counted, lost = recorder.by_kind("count"), recorder.by_kind("lost")
     assert {kind: n for kind, n in counted.items() if n} == {
         kind: received.get(kind, 0) + lost[kind] for kind in counted if counted[kind]
     }
@@ -106,7 +93,7 @@ def test_a_ring_that_is_read_in_time_loses_nothing_and_leaves_no_gap(
     assert totals["lost"].sum() == totals["args_lost"].sum() == 0
     for cpu, total in enumerate(totals):
         first = recorder.source.origin.run_ns
-        assert numbers_of(events, cpu) == list(range(first, int(total["seq"])))
+        assert events.numbers(cpu) == list(range(first, int(total["seq"])))
 
 
 def test_a_tiny_ring_for_arguments_marks_the_execs_that_lost_theirs(

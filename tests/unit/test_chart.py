@@ -260,5 +260,10 @@ def test_the_agents_memory_and_queue_are_levels():
     assert drawn["taskstream.agent_queue"] == {"queued": 12.0}
 
 
+def test_a_table_of_losses_that_is_full_shows():
+    now = replace(agent(uncharged=9), before=agent(uncharged=2))
+    assert stated(agent=now)["taskstream.uncharged"] == {"uncharged": 7.0}
+
+
 def test_what_nobody_asked_for_is_absent():
     assert stated() == {}

@@ -58,10 +58,25 @@ WHOLE = """\
     buffer = perf
     without = fentry, ring buffer
 
+[topic]
+    partitions = 12
+    replication = 3
+    min insync = 2
+    retention hours = 0
+    retention size = 10G
+    compression = zstd
+
 [ring]
     size = 16M
     arguments size = 64 KiB
     arguments kept = 0
+
+[capture]
+    file = /var/lib/taskstream/tasks.tsc
+    file size = 256M
+    file age = 3600
+    total size = 0
+    flush ms = 0
 
 [kafka]
     bootstrap.servers = a:9092,b:9092
@@ -126,6 +141,17 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         ring_bytes=16 << 20,
         args_ring_bytes=64 << 10,
         args_max=0,
+        topic_partitions=12,
+        topic_copies=3,
+        topic_in_sync=2,
+        topic_retention_h=0,
+        topic_retention_bytes=10 << 30,
+        topic_compression="zstd",
+        capture_file="/var/lib/taskstream/tasks.tsc",
+        capture_file_bytes=256 << 20,
+        capture_file_s=3600,
+        capture_total_bytes=0,
+        capture_flush_ms=0,
         kafka={"linger.ms": "50", "sasl.password": "hunter2"},
     )
 
@@ -320,8 +346,8 @@ def test_an_unknown_option_is_told_with_those_that_there_are(file):
 def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
-        "FILE, line 2: unknown section [rings]: there are "
-        "[global], [charts], [prometheus], [stream], [probes], [ring], [kafka]"
+        "FILE, line 2: unknown section [rings]: there are [global], [charts], [prometheus], "
+        "[stream], [probes], [topic], [ring], [capture], [kafka]"
     )
 
 
@@ -427,3 +453,9 @@ def test_a_wrong_line_of_the_app_groups_is_told_with_its_place(file):
 def test_app_groups_that_are_not_there_are_told(file):
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
         read_app_groups(file)
+
+
+@pytest.mark.parametrize("text", ["63K", "-1", "1T", "many", ""])
+def test_the_size_of_a_file_is_64_kib_at_least_or_0(file, text):
+    assert "64K or more" in message(file, f"[capture]\nfile size = {text}\n")
+    assert parsed(file, "[capture]\nfile size = 64K\n")["capture_file_bytes"] == 65_536

@@ -122,6 +122,7 @@ def test_rules_that_did_not_change_are_read_again_when_asked(rules):
 
 
 def test_without_apps_rules_are_not_looked_for(rules):
+    rules.write_text("web: 'nginx\n")
     said: list[str] = []
     counting = Groups(Config(update_every_s=1), said.append)
     counting.reload()

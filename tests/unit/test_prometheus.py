@@ -46,7 +46,14 @@ EVERYTHING = interval(
         "lifetime": {"0.003": series(exit_process=10), "+Inf": series(exit_process=2)},
     },
     zombies=Zombies(3, 1_500_000_000),
-    agent=Agent(cpu_ns=2_500_000_000, resident_bytes=4096, queued=12, dropped=5, forgotten=1),
+    agent=Agent(
+        cpu_ns=2_500_000_000,
+        resident_bytes=4096,
+        queued=12,
+        dropped=5,
+        forgotten=1,
+        uncharged=13,
+    ),
 )
 
 
@@ -103,6 +110,7 @@ def test_events_of_the_host_are_summed_over_the_intervals():
         (("taskstream_agent_resident_memory_bytes",), 4096),
         (("taskstream_agent_queued_messages",), 12),
         (("taskstream_agent_forgotten_processes_total",), 1),
+        (("taskstream_uncharged_events_total",), 13),
         (("taskstream_interval_end_timestamp_seconds",), 1_790_000_000),
     ],
 )

@@ -22,7 +22,9 @@ _PACKAGES = (
     "coreutils",
     "dash",
     "libbpf1",
+    "python3-click",
     "python3-minimal",
+    "python3-msgpack",
     "python3-numpy",
     "util-linux",
     # to compile the workloads for it

@@ -37,9 +37,12 @@ class Result:
 
     def cell(self) -> str:
         """Return what the table says."""
-        if self.verdict.outcome == "missed":
-            return f"exact, {sum(self.verdict.missed.values())} missed"
-        return self.verdict.outcome
+        if self.verdict.outcome not in ("missed", "short"):
+            return self.verdict.outcome
+        parts = [f"{n} {kind} unseen" for kind, n in self.verdict.unseen.items()]
+        if missed := sum(self.verdict.missed.values()):
+            parts.append(f"{missed} missed")
+        return ", ".join(["exact", *parts])
 
 
 def table(results: Sequence[Result]) -> str:
@@ -89,6 +92,7 @@ def write(results: Sequence[Result]) -> None:
                 "outcome": result.verdict.outcome,
                 "message": result.verdict.message.split("\n", 1)[0],
                 "missed": result.verdict.missed,
+                "unseen": result.verdict.unseen,
                 "notes": result.verdict.notes,
             },
         }

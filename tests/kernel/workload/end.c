@@ -36,6 +36,21 @@ static void leader_first(int leader_status, long thread_status)
 	end_thread(leader_status);
 }
 
+static void *outlive_leader_and_tell(void *status)
+{
+	printf("zapped %d %d\n", process, gettid());
+	fflush(stdout);
+	return outlive_leader(status);
+}
+
+/* Nobody waits for the process: the last thread's release releases the leader, in the same call. */
+static void zap(void)
+{
+	process = getpid();
+	start_thread(outlive_leader_and_tell, (void *)5);
+	end_thread(3);
+}
+
 static pthread_barrier_t all_here;
 
 static void *end_with_the_others(void *unused)
@@ -105,10 +120,13 @@ int main(int argc, char **argv)
 	long second = argc > 3 ? atol(argv[3]) : 0;
 	int rounds = 1, i;
 
-	if (!strcmp(how, "statuses") || !strcmp(how, "at_once"))
+	if (!strcmp(how, "statuses") || !strcmp(how, "at_once") || !strcmp(how, "zap"))
 		rounds = first;
 	if (!strcmp(how, "together"))
 		rounds = second;
+
+	if (!strcmp(how, "zap"))
+		signal(SIGCHLD, SIG_IGN);
 
 	for (i = 0; i < rounds; i++) {
 		pid_t pid = fork();
@@ -126,6 +144,8 @@ int main(int argc, char **argv)
 				at_once();
 			if (!strcmp(how, "leader_first"))
 				leader_first(first, second);
+			if (!strcmp(how, "zap"))
+				zap();
 			if (!strcmp(how, "exit_group"))
 				exit_group_from_a_thread(first);
 			if (!strcmp(how, "signal"))
@@ -136,7 +156,10 @@ int main(int argc, char **argv)
 			printf("zombie %d\n", pid);
 			wait_for_input();
 		}
-		reap(pid);
+		if (strcmp(how, "zap"))
+			reap(pid);
+		else if (wait4(pid, NULL, 0, NULL) >= 0 || errno != ECHILD)
+			die("somebody reaped"); /* it returns when the process is gone */
 	}
 	return 0;
 }

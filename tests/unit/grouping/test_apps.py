@@ -154,6 +154,18 @@ def test_a_name_is_matched_the_same_however_often_it_is_asked_for():
     assert [rules.match(b"nginx") for _ in range(3)] == ["exact"] * 3
 
 
+def test_a_command_line_is_matched_the_same_however_often_it_is_asked_for():
+    rules = groups(RULES)
+    for number in range(500):
+        assert rules.match(b"python3", b"%d\0--web\0" % number) == "line"
+        assert rules.match(b"python3", b"%d\0" % number) is None
+    long = b"x" * 5000
+    for _ in range(2):
+        assert rules.match(b"python3", b"--web" + long) == "line"
+        assert rules.match(b"postgres", b"--web" + long) == "line"
+        assert rules.match(b"nginx", b"--web" + long) == "exact"
+
+
 def test_the_stock_file_is_right_and_puts_common_programs_where_they_belong():
     path = resource.stock("apps_groups.conf")
     rules = AppGroups(parse(path.read_text().splitlines(), str(path)))

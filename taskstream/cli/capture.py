@@ -1,0 +1,125 @@
+"""``taskstream capture``: this host's events to a file, without a broker."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskstream import clock
+from taskstream.cli import LOSSES
+from taskstream.cli.capturing import Trouble, capture_line, open_capture
+from taskstream.cli.option import size_option
+from taskstream.cli.run import live_options, stop_signals
+from taskstream.config import OFF, Config, load
+from taskstream.errors import ConfigError
+from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.sink.screen import JsonLines, PlainLines
+from taskstream.source.live import LiveSource
+
+__all__ = ["capture"]
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--load-mode",
+    type=click.Choice(["entry", "return"]),
+    help="`return` also watches for failed calls.  [default: entry]",
+)
+@click.option(
+    "--update-every",
+    "update_every_s",
+    type=click.IntRange(1, 3600),
+    metavar="SECONDS",
+    help="Length of an interval of the rates.  [default: 5]",
+)
+@click.option("--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this.")
+@click.option("--host", help="Name of this host in the events.  [default: the node name]")
+@click.option(
+    "--file-size",
+    "capture_file_bytes",
+    callback=size_option,
+    metavar="SIZE",
+    help="Begin a new file when one is so long, such as 256M.",
+)
+@click.option(
+    "--file-age",
+    "capture_file_s",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="Begin a new file when one is so old.",
+)
+@click.option(
+    "--total-size",
+    "capture_total_bytes",
+    callback=size_option,
+    metavar="SIZE",
+    help="Delete the oldest file while all together are longer.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no rates.")
+@click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")
+def capture(
+    file: Path | None,
+    config_file: Path | None,
+    duration: float | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Record this host's task events to FILE, and show the rates.
+
+    Needs what `taskstream run` needs, and no broker. With --file-size or --file-age the files
+    are FILE with a number before its suffix. Stops on Ctrl-C, SIGTERM or after --duration, with
+    one line whose numbers add up; exits with 3 if events were lost. FILE may be named in
+    [capture] of the configuration.
+    """
+    settings = load(config_file)
+    settings |= {name: value for name, value in options.items() if value is not None}
+    config = Config(**settings)
+    path = file or (Path(config.capture_file) if config.capture_file != OFF else None)
+    if path is None:
+        raise click.UsageError("name a FILE, here or in [capture] of the configuration")
+    if config.capture_total_bytes and not (config.capture_file_bytes or config.capture_file_s):
+        raise ConfigError(
+            "a total size is for files that are rotated: give a file size or a file age, too"
+        )
+    with stop_signals() as stopped, ExitStack() as stack:
+        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
+        for note in source.notes:
+            _say(note)
+        sink = open_capture(path, config, source.origin, replace=force)
+        _say(f"writing to {sink.files.writer.path}")
+        screen = JsonLines() if as_json else PlainLines()
+        end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
+        trouble = Trouble("capture")
+        pipeline = Pipeline(
+            source,
+            sink,
+            Rhythm(window_ns=config.update_every_s * 10**9, flush_ms=config.flush_ms),
+            failures_watched=source.plan.failures_watched,
+            release_late=source.plan.release_late,
+            on_interval=(lambda _interval: None) if quiet else screen.interval,
+        )
+        totals = pipeline.run(
+            lambda: stopped.asked or (end_ns is not None and clock.boot_ns() >= end_ns),
+            lambda: trouble.tell(sink),
+        )
+        sink.close()
+        trouble.tell(sink)
+        _say(totals.line())
+        _say(f"captured: {capture_line(sink)}")
+        sys.exit(0 if totals.complete else LOSSES)
+
+
+def _say(text: str) -> None:
+    click.echo(f"taskstream capture: {text}", err=True)

@@ -1,0 +1,58 @@
+"""What the verbs that write captures share: options, and what they say at the end."""
+
+from pathlib import Path
+
+import click
+
+from taskstream import clock
+from taskstream.batch import Origin
+from taskstream.capture.rotation import CaptureFiles, Rotation, own_about
+from taskstream.config import Config
+from taskstream.sink.capture import CaptureSink
+
+__all__ = ["capture_line", "open_capture"]
+
+
+def open_capture(path: Path, config: Config, origin: Origin, *, replace: bool) -> CaptureSink:
+    """Begin a capture of a run.
+
+    Raises:
+        CaptureError: the file cannot be made.
+    """
+    rotation = Rotation(
+        file_bytes=config.capture_file_bytes,
+        file_s=config.capture_file_s,
+        total_bytes=config.capture_total_bytes,
+    )
+    about = own_about(config.update_every_s * 10**9, failures_watched=config.load_mode == "return")
+    files = CaptureFiles(path, origin, about, rotation, clocks=clock.read_pair, replace=replace)
+    return CaptureSink(files, flush_ms=config.capture_flush_ms)
+
+
+def capture_line(sink: CaptureSink) -> str:
+    """Return the closing line of a capture; its numbers add up."""
+    account, files = sink.account, sink.files
+    text = f"received {account.received:,} = written {account.delivered:,}"
+    text += f" + dropped {account.dropped:,}; {files.size_bytes:,} bytes"
+    if files.files > 1:
+        text += f" in {files.files:,} files"
+        text += f", of which {files.deleted:,} were deleted for room" if files.deleted else ""
+    return text
+
+
+class Trouble:
+    """Tells of a disk that takes nothing, and of its return, once each."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._told = ""
+
+    def tell(self, sink: CaptureSink) -> None:
+        """Say what is new."""
+        if sink.trouble == self._told:
+            return
+        self._told = sink.trouble
+        text = f"{sink.trouble}: events are dropped, and counted" if sink.trouble else (
+            "the capture is written again"
+        )  # fmt: skip
+        click.echo(f"taskstream {self._verb}: {text}", err=True)

@@ -1,0 +1,259 @@
+"""``taskstream replay``: a capture through the pipeline again."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskstream.batch import Batch
+from taskstream.capture.content import Names
+from taskstream.capture.frame import Frame
+from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
+from taskstream.capture.rotation import CaptureFiles, Rotation
+from taskstream.cli import INTERRUPTED, LOSSES
+from taskstream.cli.event_choice import FILES, choice_options, selection_of
+from taskstream.cli.event_line import event_maps
+from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.errors import CaptureError, MessageError
+from taskstream.replay import Replay, Target
+from taskstream.report import Report
+from taskstream.sink.capture import CaptureSink
+from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.screen import JsonLines, PlainLines
+from taskstream.stats import Account
+from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
+
+__all__ = ["replay"]
+
+TARGETS = ("kafka", "charts", "json", "capture")
+
+
+def _speed(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Read ``max`` as 0, or a number greater than 0."""
+    if value == "max":
+        return 0.0
+    try:
+        speed = float(value)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise click.BadParameter(f"{value!r} is neither max nor a number greater than 0")
+    return speed
+
+
+@click.command()
+@FILES
+@click.option("--to", "to", required=True, type=click.Choice(TARGETS), help="Where to.")
+@click.option(
+    "--speed",
+    callback=_speed,
+    default="max",
+    show_default=True,
+    metavar="max|N",
+    help="As fast as it goes, or N times as fast as it happened.",
+)
+@choice_options
+@click.option("--skip-damaged", is_flag=True, help="Go on behind damaged frames.")
+@click.option("--bootstrap", metavar="HOST:PORT", help="kafka: the broker.")
+@click.option(
+    "--topic", default="taskstream.events", show_default=True, help="kafka: topic of the events."
+)
+@click.option(
+    "--message",
+    type=click.Choice(["event", "batch"]),
+    default="event",
+    show_default=True,
+    help="kafka: a message per event, or per batch.",
+)
+@kafka_option
+@click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
+@click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
+@click.option("--force", is_flag=True, help="capture: write over a file that is there.")
+def replay(
+    paths: tuple[Path, ...],
+    to: str,
+    speed: float,
+    skip_damaged: bool,
+    bootstrap: str | None,
+    topic: str,
+    message: str,
+    kafka: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    **choice: Any,
+) -> None:
+    """Replay captures, in the order given; FILE - is standard input.
+
+    Needs no privilege, no eBPF, and not the machine of the capture. Charts are drawn from the
+    recorded intervals, so they are those of the live run; of a part chosen by --kind, --comm,
+    --cgroup or --uid they are counted from its events. Exits with 3 if something was damaged,
+    cut off or not delivered.
+    """
+    if [str(path) for path in paths].count(STANDARD_INPUT) > 1:
+        raise click.UsageError("standard input can be read once only")
+    _check_options(to, bootstrap=bootstrap, kafka=kafka, output=output, as_json=as_json)
+    with ExitStack() as stack:
+        files = [stack.enter_context(CaptureFile(path)) for path in paths]
+        selection = selection_of(files, **choice)
+        target: Target
+        account: Account | None = None
+        if to == "kafka":
+            sink = _topic(bootstrap, topic, message, kafka_settings(kafka))
+            target, account = KafkaTarget(sink), sink.account
+        elif to == "capture":
+            assert output is not None
+            written = _capture(files[0], output, replace=force)
+            target, account = CaptureTarget(written), written.account
+        elif to == "charts":
+            target = ChartTarget(JsonLines() if as_json else PlainLines())
+        else:
+            target = _JsonTarget()
+        stopped = stack.enter_context(_interruptible())
+        on_progress = stack.enter_context(_progress(files, data_on_stdout=to in ("charts", "json")))
+        job = Replay(
+            files,
+            target,
+            selection=selection,
+            speed=speed,
+            skip_damaged=skip_damaged,
+            on_progress=on_progress,
+        )
+        failure: CaptureError | MessageError | None = None
+        try:
+            job.run(stopped)
+        except (CaptureError, MessageError) as error:
+            failure = error
+        _finish(target, stopped)
+        totals = job.totals
+        for name, damage in totals.damages:
+            _say(f"{name}: {damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}")
+        if to == "charts" and totals.unreported:
+            _say(f"{totals.unreported:,} events came after the last report: no interval has them")
+        _say(totals.line() + (_account_text(account) if account else ""))
+        if failure is not None:
+            raise failure
+        if stopped():
+            sys.exit(INTERRUPTED)
+        delivered = account is None or account.delivered == account.received
+        sys.exit(0 if totals.complete and delivered else LOSSES)
+
+
+def _check_options(
+    to: str, *, bootstrap: str | None, kafka: tuple[str, ...], output: Path | None, as_json: bool
+) -> None:
+    if to == "kafka" and not (bootstrap or any(k.startswith("bootstrap.servers=") for k in kafka)):
+        raise click.UsageError("--to kafka needs --bootstrap HOST:PORT")
+    if to != "kafka" and (bootstrap or kafka):
+        raise click.UsageError(f"--bootstrap and --kafka are for --to kafka, not for --to {to}")
+    if (to == "capture") != (output is not None):
+        raise click.UsageError("--to capture and --output FILE go together")
+    if as_json and to != "charts":
+        raise click.UsageError("--json is for --to charts")
+
+
+def _topic(bootstrap: str | None, topic: str, message: str, settings: dict[str, str]) -> KafkaSink:
+    named = settings.pop("bootstrap.servers", None)
+    if named is not None and bootstrap is not None:
+        raise click.UsageError("--bootstrap and --kafka bootstrap.servers exclude each other")
+    return KafkaSink(
+        KafkaOptions(
+            bootstrap=bootstrap or named or "",
+            topic=topic,
+            message=message,
+            queue_wait_ms=WAIT_MS,
+            settings=settings,
+        )
+    )
+
+
+def _capture(first: CaptureFile, path: Path, *, replace: bool) -> CaptureSink:
+    """Open a new capture that says of its making what the first file says."""
+    header = first.header
+    if header is None:
+        raise CaptureError(f"{first.name}: the header is damaged: it cannot become a new capture")
+    files = CaptureFiles(
+        path, header.origin, header.about, Rotation(), clocks=lambda: header.clock, replace=replace
+    )
+    return CaptureSink(files, flush_ms=0)
+
+
+class _JsonTarget:
+    """Prints events and reports, a line of JSON each."""
+
+    def frame(self, _frame: Frame) -> bool:
+        return False
+
+    def write(self, batch: Batch) -> None:
+        text = "\n".join(json.dumps(event) for event in event_maps(batch))
+        if text:
+            click.echo(text)
+
+    def report(self, report: Report) -> None:
+        click.echo(json.dumps(report.to_map()))
+
+    def names(self, names: Names) -> None:
+        """Events carry their names."""
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Return at once: standard output makes its writer wait."""
+
+
+def _finish(target: Target, stopped: Callable[[], bool]) -> None:
+    """Wait for what is under way; for long only while nobody wants to stop."""
+    if isinstance(target, KafkaTarget):
+        while target.sink.in_queue() and not stopped():
+            target.sink.settle(0.1)
+            target.sink.tick()
+        target.sink.drain(0 if stopped() else 1)
+    elif isinstance(target, CaptureTarget):
+        target.sink.close()
+
+
+def _account_text(account: Account) -> str:
+    parts = [f"delivered {account.delivered:,}"]
+    parts += [
+        f"{name} {number:,}"
+        for name, number in (
+            ("rejected", account.rejected),
+            ("dropped", account.dropped),
+            ("unacknowledged", account.in_flight),
+        )
+        if number
+    ]
+    return f"; replayed {account.received:,} = {' + '.join(parts)}"
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Take SIGINT and SIGTERM as the wish to stop."""
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, _frame: asked.append(number)) for n in numbers}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(files: list[CaptureFile], *, data_on_stdout: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error, if it is a terminal and nothing else is written there."""
+    sizes = [file.size for file in files]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    shown = sys.stderr.isatty() and not (data_on_stdout and sys.stdout.isatty())
+    if not shown or total is None:
+        yield lambda _bytes: None
+        return
+    with click.progressbar(length=total, file=sys.stderr, update_min_steps=1 << 20) as bar:
+        yield bar.update
+
+
+def _say(text: str) -> None:
+    click.echo(f"taskstream replay: {text}", err=True)

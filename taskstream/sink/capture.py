@@ -1,0 +1,216 @@
+"""A capture file as a sink: batches in, whole frames on the disk, every event accounted for.
+
+Rim: touches files, through ``taskstream.capture``. Small batches are gathered, so that a frame
+holds the events of a second, or as many as fit. A full or failing disk costs the events that it
+has no room for, counted; never the run.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskstream import clock
+from taskstream.batch import Batch, join_records
+from taskstream.capture.content import Loss, Names
+from taskstream.capture.frame import FrameKind
+from taskstream.capture.rotation import CaptureFiles
+from taskstream.columns import pack
+from taskstream.drops import DropCounts
+from taskstream.encode import encode_batch
+from taskstream.record import COUNTS, KINDS
+from taskstream.report import Report
+from taskstream.stats import Account
+
+__all__ = ["FLUSH_MS", "CaptureSink"]
+
+FLUSH_MS = 1000
+"""How long an event may wait for others before it is written."""
+
+MOST_EVENTS = 4096
+"""Events of a frame."""
+
+RETRY_MS = 1000
+"""How long to leave a disk alone that had no room."""
+
+_KIND_NAMES = {value: name for name, value in KINDS.items()}
+
+
+class CaptureSink:
+    """Writes batches and reports to a capture.
+
+    Args:
+        files: Where to.
+        flush_ms: How long events are gathered.
+        now_ns: A clock that never goes back.
+        boot_ns: CLOCK_BOOTTIME.
+
+    Attributes:
+        account: Fates of the events that it was given; what is written is delivered.
+        trouble: What is wrong with the disk at present; empty while all is well.
+        errors: Events by the reason for which they were not written.
+    """
+
+    def __init__(
+        self,
+        files: CaptureFiles,
+        *,
+        flush_ms: int = FLUSH_MS,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        boot_ns: Callable[[], int] = clock.boot_ns,
+    ) -> None:
+        self.account = Account()
+        self.trouble = ""
+        self.errors: Counter[str] = Counter()
+        self.files = files
+        self._flush_ns = flush_ms * 1_000_000
+        self._now_ns, self._boot_ns = now_ns, boot_ns
+        self._gathered: list[Batch] = []
+        self._gathered_events = 0
+        self._since_ns = 0
+        self._retry_ns = 0
+        self._dropped = DropCounts()
+        self._untold = DropCounts()
+        self._untold_events = 0
+
+    def write(self, batch: Batch) -> None:
+        """Gather a batch, and write what is due."""
+        if len(batch):
+            self.account.received += len(batch)
+            if self._gathered and _company(self._gathered[0]) != _company(batch):
+                self.flush()
+            if not self._gathered:
+                self._since_ns = self._now_ns()
+            self._gathered.append(batch)
+            self._gathered_events += len(batch)
+        self.tick()
+
+    def tick(self) -> None:
+        """Write what was gathered, if it is enough or has waited long enough."""
+        old = self._gathered and self._now_ns() - self._since_ns >= self._flush_ns
+        if old or self._gathered_events >= MOST_EVENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        gathered, self._gathered, self._gathered_events = self._gathered, [], 0
+        if not gathered:
+            return
+        first = gathered[0]
+        whole = first
+        if len(gathered) > 1:
+            texts = {place: text for batch in gathered for place, text in batch.texts.items()}
+            records = join_records([batch.records for batch in gathered])
+            whole = Batch(first.origin, records, first.wall_offset_ns, texts)
+        messages = encode_batch(whole, most_events=MOST_EVENTS)
+        for value, records in zip(messages.values, messages.records, strict=True):
+            self._append(value, records)
+
+    def _append(self, value: bytes, records: NDArray[np.void]) -> None:
+        events = _by_kind(records)
+        kind = FrameKind.SNAPSHOT if events.keys() == {"task"} else FrameKind.BATCH
+        first_ns, last_ns = int(records["boot_ns"].min()), int(records["boot_ns"].max())
+        if self._may_write():
+            try:
+                self._tell_losses()
+                self.files.append(kind, value, first_ns=first_ns, last_ns=last_ns, events=events)
+            except OSError as error:
+                self._fail(error)
+            else:
+                self.account.delivered += len(records)
+                self.trouble = ""
+                return
+        self._drop(records)
+
+    def _may_write(self) -> bool:
+        return not self.trouble or self._now_ns() >= self._retry_ns
+
+    def _fail(self, error: OSError) -> None:
+        self.trouble = f"{self.files.writer.path} cannot be written: {error.strerror}"
+        self._retry_ns = self._now_ns() + RETRY_MS * 1_000_000
+
+    def _drop(self, records: NDArray[np.void]) -> None:
+        self.account.dropped += len(records)
+        self.errors[self.trouble] += len(records)
+        self._dropped.add(records)
+        self._untold.add(records)
+        self._untold_events += len(records)
+
+    def _tell_losses(self) -> None:
+        """Write what was dropped since it was last told, by CPU and count."""
+        if not self._untold_events:
+            return
+        untold, names = self._untold, [count.name for count in COUNTS]
+        cpus = {
+            cpu: {n: v for n, v in zip(names, untold.of(cpu), strict=True) if v}
+            for cpu in untold.cpus()
+        }
+        moment = self._boot_ns()
+        loss = Loss(boot_ns=moment, reason=self.trouble, events=self._untold_events, cpus=cpus)
+        self.files.append(FrameKind.LOSS, loss.payload(), first_ns=moment, last_ns=moment)
+        self.files.writer.dropped += self._untold_events
+        self._untold, self._untold_events = DropCounts(), 0
+
+    def report(self, report: Report) -> None:
+        """Write what was gathered, then a report, with what was dropped here."""
+        cpus = tuple(replace(cpu, dropped=self.dropped(cpu.cpu)) for cpu in report.cpus)
+        self.copy_report(replace(report, cpus=cpus))
+
+    def copy_report(self, report: Report) -> None:
+        """Write what was gathered, then a report as it is."""
+        self.flush()
+        self._say(FrameKind.REPORT, pack(report.to_map()), report.boot_ns)
+
+    def names(self, names: Names) -> None:
+        """Write names that appeared, before the events that come after."""
+        self.flush()
+        if self._may_write():
+            try:
+                self.files.names(names)
+            except OSError as error:
+                self._fail(error)
+
+    def _say(self, kind: FrameKind, payload: bytes, boot_ns: int) -> None:
+        if not self._may_write():
+            return
+        try:
+            self._tell_losses()
+            self.files.append(kind, payload, first_ns=boot_ns, last_ns=boot_ns)
+            self.trouble = ""
+        except OSError as error:
+            self._fail(error)
+
+    def settle(self, seconds: float) -> None:
+        """Nothing is under way: a write is done when it returns."""
+
+    def dropped(self, cpu: int) -> tuple[int, ...]:
+        """Return the events of one CPU that were dropped here, by `COUNTS`."""
+        return self._dropped.of(cpu)
+
+    def drain(self, seconds: float) -> None:
+        """Write what was gathered."""
+        self.flush()
+
+    def close(self) -> None:
+        """End the file in good order; without room for that, leave it without a trailer."""
+        self.flush()
+        try:
+            if self._untold_events:
+                self._tell_losses()
+            self.files.close()
+        except OSError as error:
+            self._fail(error)
+
+
+def _company(batch: Batch) -> tuple[object, ...]:
+    """Return what batches of one frame have in common; running tasks are kept apart."""
+    running = bool(batch.records["kind"][0] == KINDS["task"])
+    return batch.origin, batch.wall_offset_ns, running
+
+
+def _by_kind(records: NDArray[np.void]) -> dict[str, int]:
+    numbers = np.bincount(records["kind"])
+    return {_KIND_NAMES[kind]: int(numbers[kind]) for kind in np.flatnonzero(numbers).tolist()}

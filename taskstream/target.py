@@ -1,0 +1,132 @@
+"""Where a replay can go: a sink that publishes, a capture, or whoever shows intervals.
+
+Rim: each touches what its sink touches. A target makes its caller wait for room, so that nothing
+of a file that can be read at any time is dropped.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from taskstream.batch import Batch
+from taskstream.batch_message import read_head
+from taskstream.capture.content import Names
+from taskstream.capture.frame import Frame
+from taskstream.encode import Messages
+from taskstream.interval import Interval
+from taskstream.report import Report
+from taskstream.sink.capture import CaptureSink
+from taskstream.sink.kafka import KafkaSink
+
+__all__ = ["CaptureTarget", "ChartTarget", "KafkaTarget", "Shows"]
+
+WAIT_MS = 1 << 40
+"""A queue wait that never ends: a replay waits for the broker."""
+
+
+class Shows(Protocol):
+    """What shows intervals: a screen, a file, an exporter."""
+
+    def interval(self, interval: Interval) -> None:
+        """Show an interval that was closed."""
+
+
+class ChartTarget:
+    """Shows the intervals of the reports; the events are left packed.
+
+    Args:
+        shows: Each is given every interval.
+    """
+
+    def __init__(self, *shows: Shows) -> None:
+        self._shows = shows
+
+    def frame(self, _frame: Frame) -> bool:
+        """Leave the events where they are: the reports have their counts."""
+        return True
+
+    def write(self, batch: Batch) -> None:
+        """Leave the events: `SelectedCounts` has counted them."""
+
+    def report(self, report: Report) -> None:
+        """Show the interval that was closed."""
+        if report.interval is not None:
+            for one in self._shows:
+                one.interval(report.interval)
+
+    def names(self, names: Names) -> None:
+        """Leave the names: the charts of the system have none."""
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Return at once."""
+
+
+class KafkaTarget:
+    """Publishes to a topic.
+
+    Args:
+        sink: The topic; its queue wait must be `WAIT_MS`.
+    """
+
+    def __init__(self, sink: KafkaSink) -> None:
+        self.sink = sink
+
+    def frame(self, frame: Frame) -> bool:
+        """Publish a frame's payload as it is, where the topic wants `batch` messages."""
+        options = self.sink.options
+        if options.message != "batch" or options.shard_count > 1:
+            return False
+        if frame.payload_bytes > self.sink.most_bytes:
+            return False
+        value = frame.payload()
+        head = read_head(value)
+        key = f"{head.origin.host}/0".encode()
+        self.sink.publish(Messages([value], [key], [head.wall_ns // 1_000_000], [], [head.count]))
+        return True
+
+    def write(self, batch: Batch) -> None:
+        """Publish events."""
+        self.sink.write(batch)
+
+    def report(self, report: Report) -> None:
+        """Publish a report, when there is room for it."""
+        while not self.sink.try_report(report):
+            self.sink.settle(0.02)
+
+    def names(self, names: Names) -> None:
+        """Leave the names: events carry theirs."""
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Wait until librdkafka's queue has taken everything."""
+        while self.sink.waiting and not stop():
+            self.sink.settle(0.02)
+            self.sink.tick()
+
+
+class CaptureTarget:
+    """Writes another capture.
+
+    Args:
+        sink: The capture.
+    """
+
+    def __init__(self, sink: CaptureSink) -> None:
+        self.sink = sink
+
+    def frame(self, _frame: Frame) -> bool:
+        """Have the events decoded, so that frames are filled anew."""
+        return False
+
+    def write(self, batch: Batch) -> None:
+        """Write events."""
+        self.sink.write(batch)
+
+    def report(self, report: Report) -> None:
+        """Write a report, as it was."""
+        self.sink.copy_report(report)
+
+    def names(self, names: Names) -> None:
+        """Write names."""
+        self.sink.names(names)
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Return at once: a write is done when it returns."""

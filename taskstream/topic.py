@@ -1,0 +1,169 @@
+"""What the topic of the events should be like, and what a topic that is there lacks.
+
+Pure: no I/O, no clock. Names of settings are Kafka's own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Misfit", "TopicPlan", "TopicState", "judge"]
+
+MOST_COPIES = 3
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlan:
+    """A topic as it should be; 0 is for what the size of the cluster decides.
+
+    Attributes:
+        partitions: How many at least.
+        copies: Replicas of each; 0 for one per broker, up to three.
+        in_sync: min.insync.replicas; 0 for one less than the copies, at least one.
+        retention_ms: How long events are kept; -1 for no bound.
+        retention_bytes: How much of a partition is kept; -1 for no bound.
+        compression: compression.type; ``producer`` keeps what the agent chose.
+        message_bytes: Length of the longest message that an agent sends.
+    """
+
+    partitions: int = 4
+    copies: int = 0
+    in_sync: int = 0
+    retention_ms: int = 7 * DAY_MS
+    retention_bytes: int = -1
+    compression: str = "producer"
+    message_bytes: int = 1_000_000
+
+    def copies_on(self, brokers: int) -> int:
+        """Return the copies on a cluster of so many brokers."""
+        return self.copies or min(MOST_COPIES, brokers)
+
+    def in_sync_of(self, copies: int) -> int:
+        """Return min.insync.replicas of a topic of so many copies."""
+        return self.in_sync or max(1, copies - 1)
+
+    def config(self, copies: int) -> dict[str, str]:
+        """Return the settings with which the topic is made."""
+        return {
+            "cleanup.policy": "delete",
+            "compression.type": self.compression,
+            "message.timestamp.type": "CreateTime",
+            "min.insync.replicas": str(self.in_sync_of(copies)),
+            "retention.bytes": str(self.retention_bytes),
+            "retention.ms": str(self.retention_ms),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicState:
+    """A topic as it is.
+
+    Attributes:
+        name: Its name.
+        brokers: Brokers of the cluster.
+        copies: Replicas of each partition, in order of the partitions.
+        in_sync: Of those, the ones that are in step at present.
+        config: Settings; none where they may not be read.
+    """
+
+    name: str
+    brokers: int
+    copies: tuple[int, ...]
+    in_sync: tuple[int, ...]
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What of a topic is not as it should be.
+
+    Attributes:
+        what: The property.
+        found: Its value.
+        wanted: What it should be.
+        effect: What will happen.
+        repair: What to do.
+    """
+
+    what: str
+    found: str
+    wanted: str
+    effect: str
+    repair: str
+
+    def line(self) -> str:
+        """Return it as one line."""
+        said = f"{self.what} is {self.found}, not {self.wanted}: {self.effect}"
+        return f"{said} (repair: {self.repair})"
+
+
+def judge(plan: TopicPlan, state: TopicState) -> list[Misfit]:
+    """Compare a topic with the plan; return what does not fit."""
+    return [*_layout(plan, state), *_settings(plan, state)]
+
+
+def _layout(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
+    if len(state.copies) < plan.partitions:
+        yield Misfit(
+            "partitions",
+            str(len(state.copies)),
+            f"{plan.partitions} or more",
+            "fewer consumers can share the work",
+            f"kafka-topics.sh --alter --topic {state.name} --partitions {plan.partitions}",
+        )
+    copies, wanted = min(state.copies), plan.copies_on(state.brokers)
+    if copies < wanted:
+        yield Misfit(
+            "replication",
+            str(copies),
+            str(wanted),
+            "acknowledged events can be lost with a broker",
+            "kafka-reassign-partitions.sh",
+        )
+    away = sum(now < all_ for now, all_ in zip(state.in_sync, state.copies, strict=True))
+    if away:
+        yield Misfit(
+            "replicas in step",
+            f"missing in {away} of {len(state.copies)} partitions",
+            "all",
+            "a broker is away or behind",
+            "look at the brokers",
+        )
+
+
+def _settings(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
+    config = state.config
+    copies = min(state.copies)
+
+    def misfit(name: str, wanted: str, effect: str) -> Misfit:
+        repair = (
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {state.name} "
+            f"--add-config {name}={wanted}"
+        )
+        return Misfit(name, config[name], wanted, effect, repair)
+
+    in_sync = int(config.get("min.insync.replicas", "1"))
+    if in_sync > copies:
+        # Since 4.0 no more than the copies are asked for (KIP-966).
+        effect = "Kafka before 4.0 would acknowledge no event"
+        yield misfit("min.insync.replicas", str(plan.in_sync_of(copies)), effect)
+    elif "min.insync.replicas" in config and in_sync < (wanted_n := plan.in_sync_of(copies)):
+        effect = "acknowledged events can be lost with a broker"
+        yield misfit("min.insync.replicas", str(wanted_n), effect)
+    if config.get("cleanup.policy", "delete") != "delete":
+        yield misfit("cleanup.policy", "delete", "all events of a process but the last go away")
+    if int(config.get("max.message.bytes", plan.message_bytes)) < plan.message_bytes:
+        yield misfit("max.message.bytes", str(plan.message_bytes), "long messages will be rejected")
+    if config.get("message.timestamp.type", "CreateTime") != "CreateTime":
+        effect = "the time of the event is not that of the record"
+        yield misfit("message.timestamp.type", "CreateTime", effect)
+    if config.get("compression.type", plan.compression) != plan.compression:
+        yield misfit("compression.type", plan.compression, "the broker compresses anew")
+    for name, least in (
+        ("retention.ms", plan.retention_ms),
+        ("retention.bytes", plan.retention_bytes),
+    ):
+        kept = int(config.get(name, least))
+        if kept != -1 and (least == -1 or kept < least):
+            wanted = "-1" if least == -1 else str(least)
+            yield misfit(name, wanted, "events are gone sooner than planned")

@@ -1,0 +1,353 @@
+"""Captures on the command line: replay, inspect and export as users call them, and the agent."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgpack
+import pyarrow.parquet
+import pytest
+
+from taskstream.broker import EmbeddedBroker
+from tests.capturing import a_capture, sample
+from tests.command import ROOT, start, taskstream
+from tests.plain_capture import frames_of
+from tests.synthetic import ORIGIN, lives
+from tests.topic import fetch, wait_until
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return a_capture(tmp_path / "a.tsc", sample())
+
+
+def spoil(path: Path) -> int:
+    """Damage the last frame of events; return where it begins."""
+    data = bytearray(path.read_bytes())
+    offset = [f.offset for f in frames_of(bytes(data)) if f.kind == "batch"][-1]
+    data[offset + 60] ^= 1
+    path.write_bytes(data)
+    return offset
+
+
+# --- replay --------------------------------------------------------------------------------------
+
+
+def test_replay_prints_events_and_reports_as_json(path):
+    done = taskstream("replay", path, "--to", "json")
+    kinds = [json.loads(line)["kind"] for line in done.lines]
+    assert len(kinds) == 107
+    assert kinds.count("report") == 2
+    assert done.err == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+    assert done.code == 0
+
+
+def test_replay_reads_standard_input(path):
+    with path.open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "taskstream", "replay", "-", "--to", "json", "--kind", "exec"],
+            stdin=file, capture_output=True, text=True, cwd=ROOT, check=True,
+        )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 26 + 2
+    assert "read 105 = replayed 26 + left out 79" in done.stderr
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("message", ["event", "batch"])
+def test_replay_publishes_to_a_topic(path, message):
+    with EmbeddedBroker() as broker:
+        done = taskstream(
+            "replay", path, "--to", "kafka", "--bootstrap", broker.address, "--message", message
+        )
+        values = [m.value for m in fetch(broker.address, "taskstream.events")]
+    messages = [msgpack.unpackb(value) for value in values]
+    assert done.code == 0
+    assert "replayed 105 = delivered 105" in done.err
+    reports = [m for m in messages if m["kind"] == "report"]
+    events = sum(m.get("count", 1) for m in messages if m["kind"] != "report")
+    assert (len(reports), events) == (2, 105)
+    if message == "batch":  # frames are moved as they are
+        frames = frames_of(path.read_bytes())
+        assert {f.payload for f in frames if f.kind in ("batch", "snapshot")} <= set(values)
+
+
+def test_replay_writes_a_new_capture_of_a_part(path, tmp_path):
+    new = tmp_path / "new.tsc"
+    done = taskstream("replay", path, "--to", "capture", "--output", new, "--kind", "fork")
+    assert done.code == 0
+    assert taskstream("inspect", new, "--verify").code == 0
+    row = json.loads(taskstream("inspect", new, "--json").out)
+    assert row["by_kind"] == {"fork": 25}
+    assert row["header"]["host"] == ORIGIN.host
+    assert new.stat().st_mode & 0o777 == 0o600
+    again = taskstream("replay", path, "--to", "capture", "--output", new)
+    assert again.code == 1
+    assert "is there already: --force writes it anew" in again.err
+
+
+def test_replay_of_a_damaged_file_says_where_and_what_to_do(path):
+    offset = spoil(path)
+    done = taskstream("replay", path, "--to", "json")
+    assert done.code == 1
+    assert f"frame at byte {offset} is damaged: checksum mismatch" in done.err
+    assert "(--skip-damaged goes on)" in done.err
+    skipped = taskstream("replay", path, "--to", "json", "--skip-damaged")
+    assert skipped.code == 3
+    assert "damaged or cut: 1 places" in skipped.err
+
+
+def test_replay_of_a_cut_file_says_so_and_ends_with_3(path):
+    path.write_bytes(path.read_bytes()[:-1300])
+    done = taskstream("replay", path, "--to", "json")
+    assert done.code == 3
+    assert "the file ends within a frame" in done.err
+
+
+def test_an_interrupted_replay_ends_with_its_books(path):
+    with start("replay", path, "--to", "json", "--speed", "0.0001") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert re.search(r"read \d+ = replayed \d+ \+ left out \d+", err)
+
+
+def test_a_reader_that_goes_away_ends_a_replay_quietly(tmp_path):
+    many = a_capture(tmp_path / "many.tsc", [lives(3000)])
+    command = f"{sys.executable} -m taskstream replay {many} --to json | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_captures_are_read_without_any_privilege(path, tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:1]):
+        folder.chmod(0o755)
+    path.chmod(0o644)
+    public = Path("/var/tmp") / f"taskstream-{os.getpid()}.tsc"
+    shutil.copy(path, public)
+    try:
+        if os.geteuid() == 0:
+            become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        else:
+            become = []
+        done = subprocess.run(
+            [*become, sys.executable, "-m", "taskstream", "replay", public, "--to", "charts"],
+            capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+    finally:
+        public.unlink()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to", "kafka"], "--to kafka needs --bootstrap"),
+        (["--to", "json", "--bootstrap", "a:1"], "are for --to kafka"),
+        (["--to", "capture"], "--to capture and --output FILE go together"),
+        (["--to", "json", "--output", "x"], "--to capture and --output FILE go together"),
+        (["--to", "json", "--json"], "--json is for --to charts"),
+        (["--to", "json", "--speed", "0"], "'0' is neither max nor"),
+        (["--to", "json", "--speed", "fast"], "'fast' is neither max nor"),
+        (["--to", "json", "--from", "noon"], "'noon' is no time"),
+        (["--to", "json", "--from", "+2", "--until", "+1"], "--from is not before --until"),
+        (["--to", "json", "--kind", "birth"], "'birth' is not one of"),
+    ],
+)
+def test_replay_refuses_what_makes_no_sense(path, arguments, said):
+    done = taskstream("replay", path, *arguments)
+    assert done.code == 2
+    assert said in done.err
+
+
+@pytest.mark.parametrize("verb", ["replay", "inspect", "export"])
+def test_what_is_no_capture_is_told_with_its_name(tmp_path, verb):
+    other = tmp_path / "other.txt"
+    other.write_text("hello")
+    options = {"replay": ["--to", "json"], "export": ["--to", "csv"], "inspect": []}[verb]
+    done = taskstream(verb, other, *options)
+    assert done.code == 1
+    assert done.err.startswith(f"taskstream {verb}: {other}: not a capture file")
+    absent = taskstream(verb, tmp_path / "absent", *options)
+    assert "cannot be read: No such file" in absent.err
+
+
+# --- inspect -------------------------------------------------------------------------------------
+
+
+def test_inspect_tells_everything_in_a_few_lines(path):
+    out = taskstream("inspect", path).out
+    assert f"{ORIGIN.run_ns} of boot {ORIGIN.boot_id} of {ORIGIN.host}" in out
+    assert "closed in good order" in out
+    assert "6.18.44 x86_64" in out
+    assert re.search(
+        r"events +105, [\d.]+ bytes each: task 3, fork 25, exec 26, exit 26, free 25", out
+    )
+
+
+def test_inspect_lists_frames_and_events(path):
+    frames = taskstream("inspect", path, "--frames").lines
+    assert [line.split()[2] for line in frames] == [
+        "header", "snapshot", "names", "batch", "report", "batch", "batch", "report", "index",
+        "trailer",
+    ]  # fmt: skip
+    events = taskstream("inspect", path, "--events", "--json").lines
+    rows = [json.loads(line) for line in events]
+    assert len(rows) == 105 + 1
+    assert rows[-1]["kind"] == "capture"
+    assert len(taskstream("inspect", path, "--events").lines) == 105
+
+
+def test_inspect_verifies(path):
+    good = taskstream("inspect", path, "--verify")
+    assert good.code == 0
+    assert good.err == "taskstream inspect: 10 frames, 105 events: all as it should be\n"
+    offset = spoil(path)
+    bad = taskstream("inspect", path, "--verify")
+    assert bad.code == 1
+    assert f"byte {offset}: is damaged" in bad.err
+    assert "events: the end of the file says 105, found are 103" in bad.err
+    assert taskstream("inspect", path).code == 0
+
+
+def test_inspect_tells_a_file_that_was_never_closed(tmp_path):
+    path = a_capture(tmp_path / "a.tsc", sample(), close=False)
+    assert "not closed" in taskstream("inspect", path).out
+    done = taskstream("inspect", path, "--verify")
+    assert done.code == 1
+    assert "there is no trailer" in done.err
+
+
+def test_inspect_sees_a_frame_that_was_taken_out(path):
+    frames = frames_of(path.read_bytes())
+    gone = next(f for f in frames if f.kind == "report")
+    data = path.read_bytes()
+    path.write_bytes(data[: gone.offset] + data[gone.offset + gone.length :])
+    done = taskstream("inspect", path, "--verify")
+    assert done.code == 1
+    assert "frame 5 where 4 should be" in done.err
+
+
+# --- export --------------------------------------------------------------------------------------
+
+
+def test_export_writes_every_format(path, tmp_path):
+    for name in ("parquet", "csv", "jsonl"):
+        done = taskstream("export", path, "--to", name, "--output", tmp_path / f"e.{name}")
+        assert done.err == "taskstream export: read 105 = exported 105 + left out 0\n"
+        assert (tmp_path / f"e.{name}").stat().st_mode & 0o777 == 0o600
+    rows = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    table = pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist()
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "e.csv").read_text())))
+    numbers = [row["seq"] for row in rows]
+    assert [row["seq"] for row in table] == [int(row["seq"]) for row in lines] == numbers
+    assert len(numbers) == 105
+
+
+def test_export_chooses_events_and_writes_to_standard_output(path):
+    done = taskstream("export", path, "--to", "jsonl", "--comm", "task-1001")
+    assert {json.loads(line)["comm"] for line in done.lines} == {"task-1001"}
+    assert len(done.lines) == 4
+
+
+def test_export_writes_over_nothing_unasked(path, tmp_path):
+    target = tmp_path / "e.csv"
+    target.write_text("mine")
+    done = taskstream("export", path, "--to", "csv", "--output", target)
+    assert done.code == 1
+    assert target.read_text() == "mine"
+    assert taskstream("export", path, "--to", "csv", "-o", target, "--force").code == 0
+
+
+# --- the agent -----------------------------------------------------------------------------------
+
+
+def workload(count: int) -> None:
+    script = f"i=0; while [ $i -lt {count} ]; do /bin/true captured; i=$((i + 1)); done"
+    subprocess.run(["sh", "-c", script], check=True)
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_a_capture_of_this_host_has_the_workload_and_its_charts(tmp_path):
+    path = tmp_path / "live.tsc"
+    with start("capture", path, "--update-every", "1", "--json") as agent:
+        wait_until(path.exists)
+        workload(211)
+        agent.send_signal(signal.SIGTERM)
+        out, err = agent.communicate(timeout=30)
+    assert agent.returncode == 0, err
+    assert path.stat().st_mode & 0o777 == 0o600
+    verified = taskstream("inspect", path, "--verify")
+    assert verified.code == 0, verified.err
+    assert taskstream("replay", path, "--to", "charts", "--json").out == out
+    execs = taskstream("replay", path, "--to", "json", "--kind", "exec", "--comm", "true").lines
+    argvs = [row["argv"] for row in map(json.loads, execs) if row["kind"] == "exec"]
+    assert argvs.count(["/bin/true", "captured"]) == 211
+    written = re.search(r"captured: received ([\d,]+) = written ([\d,]+) \+ dropped 0;", err)
+    assert written
+    assert written[1] == written[2]
+
+
+def host_alone(line: str) -> dict:
+    """Return an interval without its groups and states, which a replay does not draw."""
+    interval = json.loads(line)
+    del interval["groups"], interval["zombies"]
+    charts = interval["charts"]
+    interval["charts"] = {n: c for n, c in charts.items() if n.startswith("system.")}
+    return interval
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_a_run_can_write_a_capture_beside_the_topic(tmp_path):
+    path = tmp_path / "live.tsc"
+    with start("run", "--update-every", "1", "--json", "--capture", path) as agent:
+        wait_until(path.exists)
+        workload(53)
+        agent.send_signal(signal.SIGTERM)
+        out, err = agent.communicate(timeout=30)
+    assert agent.returncode == 0, err
+    delivered = re.search(r"= delivered ([\d,]+) \+ dropped 0", err)
+    captured = re.search(r"captured: received ([\d,]+) = written ([\d,]+) \+ dropped 0", err)
+    assert delivered
+    assert captured
+    assert delivered[1] == captured[1] == captured[2]
+    replayed = taskstream("replay", path, "--to", "charts", "--json").out
+    assert list(map(host_alone, replayed.splitlines())) == list(map(host_alone, out.splitlines()))
+
+
+@pytest.mark.kernel
+def test_a_killed_capture_keeps_what_was_flushed(tmp_path):
+    path = tmp_path / "live.tsc"
+    with start("capture", path, "--quiet") as agent:
+        wait_until(path.exists)
+        workload(31)
+        size = path.stat().st_size
+        wait_until(lambda: path.stat().st_size > size)  # a flush later
+        agent.kill()
+        agent.communicate(timeout=30)
+    done = taskstream("replay", path, "--to", "json", "--kind", "exec", "--comm", "true")
+    rows = [json.loads(line) for line in done.lines]
+    assert sum(row.get("argv") == ["/bin/true", "captured"] for row in rows) == 31
+    assert "not closed" in taskstream("inspect", path).out
+
+
+def test_capture_wants_to_know_where(tmp_path):
+    config = tmp_path / "c.conf"
+    config.write_text("[capture]\ntotal size = 1G\n")
+    assert "name a FILE" in taskstream("capture", "--config", config).err
+    done = taskstream("capture", "--config", config, tmp_path / "a.tsc")
+    assert "give a file size or a file age, too" in done.err

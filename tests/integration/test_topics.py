@@ -1,0 +1,110 @@
+"""`taskstream topics` on the real Kafka, and what `run` says of a topic that does not fit."""
+
+import json
+import re
+import signal
+import uuid
+
+import pytest
+
+from taskstream.errors import BrokerError
+from taskstream.topic import TopicPlan
+from taskstream.topic_admin import TopicAdmin
+from tests.command import Done, start, taskstream
+from tests.kafka.cluster import KafkaCluster
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"topics-{uuid.uuid4().hex}"
+
+
+def topics(kafka: KafkaCluster, verb: str, topic: str, *more: str) -> Done:
+    return taskstream("topics", verb, "--bootstrap", kafka.bootstrap, "--topic", topic, *more)
+
+
+def test_create_makes_a_topic_that_check_finds_fit(kafka, topic):
+    absent = topics(kafka, "check", topic)
+    assert (absent.code, absent.out) == (
+        1,
+        f"topic {topic} is not there: `taskstream topics create` makes it\n",
+    )
+    made = topics(kafka, "create", topic)
+    assert (made.code, made.out) == (0, f"topic {topic} was made on {kafka.bootstrap}\n")
+    found = topics(kafka, "check", topic)
+    assert (found.code, found.out) == (0, f"topic {topic} fits: 4 partitions, 1 copies\n")
+    again = topics(kafka, "create", topic)
+    assert again.code == 0
+    assert again.lines[0] == f"topic {topic} is there already"
+
+
+def test_every_option_becomes_a_setting_of_the_topic(kafka, topic):
+    options = ["--partitions", "7", "--retention-hours", "48", "--retention-size", "1G"]
+    options += ["--compression", "zstd", "--min-insync", "1", "--replication", "1"]
+    assert topics(kafka, "create", topic, *options).code == 0
+    state = TopicAdmin(kafka.bootstrap).describe(topic)
+    assert state is not None
+    assert len(state.copies) == 7
+    assert {name: state.config[name] for name in TopicPlan().config(1)} == {
+        "cleanup.policy": "delete",
+        "compression.type": "zstd",
+        "message.timestamp.type": "CreateTime",
+        "min.insync.replicas": "1",
+        "retention.bytes": str(1 << 30),
+        "retention.ms": str(48 * 3_600_000),
+    }
+    assert topics(kafka, "check", topic, *options).code == 0
+
+
+def test_the_configuration_file_says_what_the_topic_should_be(kafka, topic, tmp_path):
+    config = tmp_path / "c.conf"
+    config.write_text(
+        f"[stream]\ntopic = {topic}\n[topic]\npartitions = 2\nretention hours = 1\n"
+        f"[kafka]\nbootstrap.servers = {kafka.bootstrap}\nlinger.ms = 5\n"
+    )
+    assert taskstream("topics", "create", "--config", config).code == 0
+    assert taskstream("topics", "check", "--config", config).code == 0
+    done = topics(kafka, "check", topic, "--json")
+    row = json.loads(done.out)
+    assert done.code == 1
+    assert [misfit["what"] for misfit in row["misfits"]] == ["partitions", "retention.ms"]
+    assert row["found"]["copies"] == [1, 1]
+
+
+def test_check_says_what_is_wrong_and_what_to_do(kafka, topic):
+    kafka.create_topic(topic, 1, 1, cleanup_policy="compact", min_insync_replicas="2")
+    done = topics(kafka, "check", topic)
+    assert done.code == 1
+    assert f"topic {topic}: min.insync.replicas is 2, not 1: Kafka before 4.0 would" in done.out
+    assert "cleanup.policy is compact, not delete" in done.out
+    assert "partitions is 1, not 4 or more" in done.out
+
+
+def test_more_copies_than_brokers_cannot_be_made(kafka, topic):
+    done = topics(kafka, "create", topic, "--replication", "3")
+    assert done.code == 1
+    assert f"taskstream topics: topic {topic} cannot be made: " in done.err
+    assert "replicat" in done.err
+
+
+def test_a_broker_that_does_not_answer_is_told(kafka, topic):
+    with pytest.raises(BrokerError, match="does not answer"):
+        TopicAdmin("127.0.0.1:1", answer_s=1).describe(topic)
+    assert taskstream("topics", "check").code == 2
+
+
+@pytest.mark.kernel
+def test_run_says_what_is_wrong_with_the_topic(kafka, topic):
+    kafka.create_topic(topic, 1, 1, cleanup_policy="compact")
+    with start(
+        "run", "--bootstrap", kafka.bootstrap, "--topic", topic, "--json", "--update-every", "1"
+    ) as agent:
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        agent.stdout.readline()
+        agent.send_signal(signal.SIGTERM)
+        _, err = agent.communicate(timeout=30)
+    assert re.search(rf"taskstream run: topic {topic}: cleanup.policy is compact, not delete", err)
+    assert re.search(rf"taskstream run: topic {topic}: partitions is 1", err)

@@ -1,0 +1,84 @@
+"""Topics judged: what fits is silent, what does not says its effect and its repair."""
+
+from dataclasses import replace
+
+import pytest
+
+from taskstream.topic import TopicPlan, TopicState, judge
+
+PLAN = TopicPlan()
+FITS = TopicState(
+    name="t",
+    brokers=3,
+    copies=(3, 3, 3, 3),
+    in_sync=(3, 3, 3, 3),
+    config={**PLAN.config(3), "max.message.bytes": "1048588"},
+)
+
+
+def with_config(name: str, value: str) -> TopicState:
+    return replace(FITS, config={**FITS.config, name: value})
+
+
+def test_a_topic_as_it_should_be_has_no_misfit():
+    assert judge(PLAN, FITS) == []
+
+
+@pytest.mark.parametrize("brokers", [1, 2, 3, 5])
+def test_a_topic_made_by_the_plan_fits_the_plan(brokers):
+    copies = PLAN.copies_on(brokers)
+    made = replace(
+        FITS,
+        brokers=brokers,
+        copies=(copies,) * 4,
+        in_sync=(copies,) * 4,
+        config=PLAN.config(copies),
+    )
+    assert judge(PLAN, made) == []
+    assert (copies, int(made.config["min.insync.replicas"])) == {
+        1: (1, 1), 2: (2, 1), 3: (3, 2), 5: (3, 2)
+    }[brokers]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("min.insync.replicas", "1", "2"),
+        ("cleanup.policy", "compact", "delete"),
+        ("cleanup.policy", "compact,delete", "delete"),
+        ("max.message.bytes", "100000", "1000000"),
+        ("message.timestamp.type", "LogAppendTime", "CreateTime"),
+        ("compression.type", "gzip", "producer"),
+        ("retention.ms", "3600000", "604800000"),
+        ("retention.bytes", "1000000", "-1"),
+    ],
+)
+def test_a_setting_that_does_not_fit_says_what_to_do(name, value, wanted):
+    (misfit,) = judge(PLAN, with_config(name, value))
+    assert (misfit.what, misfit.found, misfit.wanted) == (name, value, wanted)
+    assert f"--entity-name t --add-config {name}={wanted}" in misfit.line()
+
+
+@pytest.mark.parametrize(("name", "value"), [("retention.ms", "-1"), ("retention.ms", "604800001")])
+def test_events_may_be_kept_longer_than_planned(name, value):
+    assert judge(PLAN, with_config(name, value)) == []
+
+
+def test_more_replicas_wanted_in_step_than_there_are_is_told():
+    lonely = replace(FITS, copies=(1,) * 4, in_sync=(1,) * 4)
+    assert [(m.what, m.found, m.wanted) for m in judge(PLAN, lonely)] == [
+        ("replication", "1", "3"),
+        ("min.insync.replicas", "2", "1"),
+    ]
+
+
+def test_too_few_partitions_and_replicas_out_of_step_are_told():
+    behind = replace(FITS, copies=(3, 3, 3), in_sync=(3, 2, 3))
+    assert [(m.what, m.found) for m in judge(PLAN, behind)] == [
+        ("partitions", "3"),
+        ("replicas in step", "missing in 1 of 3 partitions"),
+    ]
+
+
+def test_what_may_not_be_read_is_not_judged():
+    assert judge(PLAN, replace(FITS, config={})) == []
