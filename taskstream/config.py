@@ -123,6 +123,15 @@ OPTIONS: dict[str, dict[str, _Option]] = {
         "arguments size": _Option("args_ring_bytes", _ring_size, _RING),
         "arguments kept": _Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
     },
+    "spool": {
+        "mode": _Option(
+            "spool_mode", _one_of("overflow", "always", "off"), "overflow, always or off"
+        ),
+        "directory": _Option("spool_directory", _text, "the path of a directory"),
+        "size": _Option("spool_bytes", size, FILE_SIZE),
+        "age": _Option("spool_age_s", _whole(0, 31_536_000), "seconds, or 0 for no bound"),
+        "rate": _Option("spool_rate", _whole(100, 10_000_000), "100 to 10000000 events per second"),
+    },
     "capture": {
         "file": _Option("capture_file", _text, "the path of a file"),
         "file size": _Option("capture_file_bytes", size, FILE_SIZE),
@@ -157,12 +166,27 @@ class Config:
     topic_retention_h: int = 168
     topic_retention_bytes: int = 0
     topic_compression: str = "producer"
+    spool_mode: str = ""
+    spool_directory: str = ""
+    spool_bytes: int = 2 << 30
+    spool_age_s: int = 0
+    spool_rate: int = 50_000
     capture_file: str = ""
     capture_file_bytes: int = 0
     capture_file_s: int = 0
     capture_total_bytes: int = 0
     capture_flush_ms: int = 1000
     kafka: Mapping[str, str] = field(default_factory=dict)
+
+    def spool(self) -> str:
+        """Return the mode of the spool: naming a directory is the wish to have one.
+
+        Raises:
+            ConfigError: a mode needs a directory, and there is none.
+        """
+        if self.spool_mode in ("overflow", "always") and not self.spool_directory:
+            raise ConfigError(f"[spool] mode = {self.spool_mode} needs a directory: name one there")
+        return self.spool_mode or ("overflow" if self.spool_directory else "off")
 
     def host_name(self) -> str:
         """Return the host's name in messages: the one set, or the node name."""

@@ -24,3 +24,10 @@ def test_every_option_of_the_readmes_configuration_exists() -> None:
             section = line.strip("[]")
         elif line and section != "kafka":
             assert line.split("=")[0].strip() in OPTIONS[section], line
+
+
+def test_every_test_that_docs_delivery_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/delivery.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert not [name for name in named if f"def {name}(" not in tests]

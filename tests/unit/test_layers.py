@@ -42,7 +42,17 @@ LAYERS = {
         "text",
         "topic",
     ],
-    "rim": ["broker", "capture", "consumer", "doctor", "sink", "source", "target", "topic_admin"],
+    "rim": [
+        "broker",
+        "capture",
+        "consumer",
+        "doctor",
+        "sink",
+        "source",
+        "spool",
+        "target",
+        "topic_admin",
+    ],
     "joint": ["config", "pipeline", "replay"],
     "face": ["cli", "__main__"],
 }
