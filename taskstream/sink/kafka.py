@@ -20,6 +20,7 @@ from taskstream.columns import pack
 from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, Messages, encode_batch
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
 from taskstream.report import Report
 from taskstream.stats import Account
 
@@ -132,9 +133,13 @@ class KafkaSink:
         self._reclaimed: list[_Sent] | None = None
         self.rebuilds = 0
         self._producer = self._make_producer()
+        self._refusal = ""
         try:
             _check_topic(self._producer, options)
         except _NoAnswerError:
+            self._serve(0)  # tells why
+            if self._refusal:
+                raise BrokerError(f"broker {options.bootstrap}: {self._refusal}") from None
             if not options.patient:
                 raise
             self.trouble = f"broker {options.bootstrap} does not answer"
@@ -370,6 +375,8 @@ class KafkaSink:
         _LOG.warning("%s", error.str())
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = error.str()
+        elif refused := refusal(error):
+            self.trouble = self._refusal = refused
         elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
             self.trouble = f"broker {self.options.bootstrap} does not answer"
         else:

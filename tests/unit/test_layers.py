@@ -47,6 +47,7 @@ LAYERS = {
         "capture",
         "consumer",
         "doctor",
+        "refusal",
         "sink",
         "source",
         "spool",
@@ -61,7 +62,7 @@ LAYERS = {
 OUTSIDE = {
     "bcc": [],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka", "topic_admin"],
+    "confluent_kafka": ["broker", "consumer", "doctor", "refusal", "sink.kafka", "topic_admin"],
     "ctypes": ["source.libbpf", "source.ring"],
     "msgpack": ["batch_message", "capture.content", "columns", "cli.event_line", "decode"],
     "pyarrow": ["sink.table"],
