@@ -22,6 +22,7 @@ from taskstream.encode import EventEncoder, Messages, encode_batch
 from taskstream.errors import BrokerError, ConfigError
 from taskstream.refusal import refusal
 from taskstream.report import Report
+from taskstream.sink.kafka_start import NoAnswerError, check_topic
 from taskstream.stats import Account
 
 __all__ = ["DEFAULTS", "KafkaOptions", "KafkaSink", "Receipt"]
@@ -135,8 +136,10 @@ class KafkaSink:
         self._producer = self._make_producer()
         self._refusal = ""
         try:
-            _check_topic(self._producer, options)
-        except _NoAnswerError:
+            check_topic(
+                self._producer, options.bootstrap, options.topic, answer_ms=options.answer_ms
+            )
+        except NoAnswerError:
             self._serve(0)  # tells why
             if self._refusal:
                 raise BrokerError(f"broker {options.bootstrap}: {self._refusal}") from None
@@ -316,17 +319,15 @@ class KafkaSink:
         """Take note that librdkafka would not queue a message."""
         self._on_error(error)
         if self._fatal is None:
-            self._settle(events, receipt, delivered=False)
-            self.errors[error.str()] += events
+            self._reject(events, receipt, error)
 
-    def _settle(self, events: int, receipt: Receipt | None, *, delivered: bool) -> None:
-        """Enter the fate of a message where it belongs."""
-        if receipt is not None:
-            receipt.settle(events, delivered=delivered)
-        elif delivered:
-            self.account.delivered += events
-        else:
+    def _reject(self, events: int, receipt: Receipt | None, error: KafkaError) -> None:
+        """Enter a message that will not be delivered where it belongs."""
+        if receipt is None:
             self.account.rejected += events
+        else:
+            receipt.settle(events, delivered=False)
+        self.errors[error.str()] += events
 
     def _drop(self, waiting: _Waiting) -> None:
         for records in waiting.messages.records_from(waiting.at):
@@ -349,8 +350,11 @@ class KafkaSink:
     def _on_delivery(
         self, events: int, receipt: Receipt | None, error: KafkaError | None, message: Message
     ) -> None:
-        if error is None:
-            self._settle(events, receipt, delivered=True)
+        if error is None:  # written out: this is done for every message
+            if receipt is None:
+                self.account.delivered += events
+            else:
+                receipt.settle(events, delivered=True)
             self.trouble = ""
         elif self._reclaimed is not None and error.code() in _GONE:
             self._reclaimed.append((events, receipt, message))
@@ -362,8 +366,7 @@ class KafkaSink:
         elif self._fatal is not None and error.code() in _GONE:
             self._again.append((events, receipt, message))
         else:
-            self._settle(events, receipt, delivered=False)
-            self.errors[error.str()] += events
+            self._reject(events, receipt, error)
 
     def _on_report_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is None:
@@ -412,37 +415,3 @@ class KafkaSink:
             self._serve(min(0.1, max(0.0, (end_ns - self._now_ns()) / 1e9)), flush=True)
         while self._waiting:
             self._drop(self._waiting.popleft())
-
-
-class _NoAnswerError(BrokerError):
-    """Nobody is there; not that somebody refuses."""
-
-
-def _check_topic(producer: Producer, options: KafkaOptions) -> None:
-    """Ask for the topic, so that a wrong address or right is known before anything starts."""
-    timeout_s = options.answer_ms / 1000
-    try:
-        producer.list_topics(options.topic, timeout=timeout_s)
-        # A second answer makes librdkafka ask for its producer id at once. After the first it
-        # knows the brokers, and would wait half a second for its own timer.
-        found = producer.list_topics(options.topic, timeout=timeout_s)
-    except KafkaException as error:
-        raise _NoAnswerError(
-            f"broker {options.bootstrap} does not answer ({error.args[0].str()}): "
-            "check the address and that the broker runs; `taskstream doctor --bootstrap` tells more"
-        ) from None
-    trouble = found.topics[options.topic].error
-    if trouble is None or trouble.code() in (
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError._UNKNOWN_PARTITION,
-    ):
-        return
-    if trouble.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-        raise BrokerError(
-            f"topic {options.topic} does not exist on {options.bootstrap}, and the broker makes "
-            "none by itself: create it, or name another with --topic"
-        )
-    raise BrokerError(
-        f"topic {options.topic} cannot be used on {options.bootstrap}: {trouble.str()}: "
-        "ask for the right to write to it, or name another with --topic"
-    )

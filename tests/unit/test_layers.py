@@ -62,7 +62,15 @@ LAYERS = {
 OUTSIDE = {
     "bcc": [],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "doctor", "refusal", "sink.kafka", "topic_admin"],
+    "confluent_kafka": [
+        "broker",
+        "consumer",
+        "doctor",
+        "refusal",
+        "sink.kafka",
+        "sink.kafka_start",
+        "topic_admin",
+    ],
     "ctypes": ["source.libbpf", "source.ring"],
     "msgpack": ["batch_message", "capture.content", "columns", "cli.event_line", "decode"],
     "pyarrow": ["sink.table"],
