@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng default-jdk-headless maven
+	bpftool clang-format kcat stress-ng default-jdk-headless maven openssl
 
 # asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.
 TRIPLET = $(shell /usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
