@@ -11,7 +11,7 @@ from taskstream.batch import Batch
 from taskstream.capture.content import content_of
 from taskstream.capture.frame import Frame, FrameKind
 from taskstream.capture.reader import CaptureFile
-from taskstream.errors import CaptureError, MessageError
+from taskstream.errors import CaptureError, ConfigError, MessageError
 from taskstream.report import Report
 
 __all__ = ["Segment", "read_segment", "survey_segment"]
@@ -53,7 +53,11 @@ class Segment:
 
 
 def survey_segment(path: Path) -> Segment:
-    """Look at a segment that an earlier run left: its heads are enough."""
+    """Look at a segment that an earlier run left: its heads are enough.
+
+    Raises:
+        ConfigError: it is none, or of a newer version: it is not ours to delete.
+    """
     segment = Segment(path, own=False, closed=True)
     stat = path.stat()
     segment.size_bytes, segment.written_ns = stat.st_size, stat.st_mtime_ns
@@ -63,8 +67,9 @@ def survey_segment(path: Path) -> Segment:
                 if isinstance(item, Frame):
                     segment.unread += item.events
                     segment.reports += item.kind == FrameKind.REPORT
-    except CaptureError:  # its writer was killed before it was one
-        segment.unread = segment.reports = 0
+    except (CaptureError, MessageError) as error:
+        if segment.size_bytes:  # else its writer was killed before the first byte
+            raise ConfigError(f"spool segment {path} cannot be read: {error}") from None
     return segment
 
 

@@ -7,6 +7,7 @@ goes, and whoever owns the spool is told which events that costs.
 
 import fcntl
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ FIRST_NUMBER = 10**9
 """Number of the first segment ever: there is room before it, for what comes back."""
 
 _SUFFIX = ".tsc"
+_NAME = re.compile(rf"\d{{12}}{re.escape(_SUFFIX)}")
 _KIND_NAMES = {value: name for name, value in KINDS.items()}
 
 
@@ -102,8 +104,12 @@ class Spool:
         self._lock = _lock(folder)
         self.segments: deque[Segment] = deque()
         self._writer: CaptureWriter | None = None
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
-            self.segments.append(survey_segment(path))
+        try:
+            for path in sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name)):
+                self.segments.append(survey_segment(path))
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._next = _number(self.segments[-1].path) + 1 if self.segments else FIRST_NUMBER
         self.collect()
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import zlib
 from pathlib import Path
 
 import pytest
 
 from taskstream.batch import Batch, Origin
+from taskstream.capture.frame import FORMAT
 from taskstream.errors import ConfigError
 from taskstream.report import Report
 from taskstream.spool.spool import Spool, SpoolBounds
@@ -136,6 +138,30 @@ def test_a_killed_owner_leaves_all_that_it_appended(folder):
     second = Open(folder)
     assert second.numbers() == [1, 2, 3, 4]
     assert second.damaged == []
+
+
+def test_what_is_no_segment_is_left_alone(folder):
+    folder.mkdir()
+    (folder / "mine.tsc").write_text("not a segment")
+    open_ = Open(folder)
+    open_.spool.append(one(1))
+    assert open_.numbers() == [1]
+    open_.spool.close()
+    assert files(folder) == ["mine.tsc"]
+
+
+def test_a_segment_of_a_newer_version_is_told_and_not_deleted(folder):
+    first = Open(folder)
+    first.spool.append(one(1))
+    first.spool.close()
+    (path,) = folder.glob("*.tsc")
+    data = bytearray(path.read_bytes())
+    data[16:18] = (FORMAT + 1).to_bytes(2, "little")  # of the first frame's head
+    data[60:64] = zlib.crc32(data[8:60]).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=f"format {FORMAT + 1}; .* up to {FORMAT}"):
+        Open(folder)
+    assert path.exists()
 
 
 def test_two_agents_do_not_share_a_folder(folder):
