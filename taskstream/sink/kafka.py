@@ -132,6 +132,7 @@ class KafkaSink:
         self._fatal: str | None = None
         self._again: list[_Sent] = []
         self._reclaimed: list[_Sent] | None = None
+        self._reclaimed_reports: list[bytes] = []
         self.rebuilds = 0
         self._producer = self._make_producer()
         self._refusal = ""
@@ -204,13 +205,13 @@ class KafkaSink:
         self._waiting = deque(kept)
         return taken
 
-    def reclaim(self) -> list[tuple[Receipt, bytes]]:
+    def reclaim(self) -> tuple[list[tuple[Receipt, bytes]], list[bytes]]:
         """Take back everything that is not acknowledged; librdkafka forgets it.
 
         What was under way may have reached the broker all the same.
 
         Returns:
-            Receipt and value of each message that has a receipt, in order.
+            Receipt and value of each message that has a receipt, in order; and the reports.
         """
         self._reclaimed = []
         self._producer.purge()
@@ -223,7 +224,8 @@ class KafkaSink:
                 rest = waiting.messages.values[waiting.at :]
                 values += [(waiting.receipt, value) for value in rest]
         self._waiting = deque(w for w in self._waiting if w.receipt is None)
-        return values
+        reports, self._reclaimed_reports = self._reclaimed_reports, []
+        return values, reports
 
     @property
     def waiting(self) -> int:
@@ -368,9 +370,11 @@ class KafkaSink:
         else:
             self._reject(events, receipt, error)
 
-    def _on_report_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _on_report_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.reports_delivered += 1
+        elif self._reclaimed is not None and error.code() in _GONE:
+            self._reclaimed_reports.append(message.value() or b"")
         else:
             self.errors[f"report: {error.str()}"] += 1
 

@@ -242,9 +242,9 @@ class SpoolingSink:
 
     def _reclaim(self) -> None:
         """Put what is not acknowledged back into the spool, before all that is younger."""
-        values = self.topic.reclaim()
-        if not values:
-            return
+        values, reports = self.topic.reclaim()
+        for report in MessageDecoder().decode(reports).reports:
+            self.spool.append_report(report)
         mine: dict[int, tuple[_Receipt, list[bytes]]] = {}
         for receipt, value in values:
             if isinstance(receipt, _Receipt):

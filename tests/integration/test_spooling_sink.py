@@ -222,7 +222,9 @@ def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path,
     cluster.set_down()
     for one in batches[1:10]:
         first.write(one)
+    first.report(report(0))  # to librdkafka's queue
     wait_until(lambda: first.topic.trouble and first.spooling, first.tick)
+    first.report(report(1))  # to the spool
     for one in batches[10:]:
         first.write(one)
     first.drain(0.2)
@@ -244,6 +246,9 @@ def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path,
     assert second.account.delivered == 200
     assert second.earlier.delivered == second.earlier.received
     assert files(tmp_path) == []
+    maps = [msgpack.unpackb(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
+    told = sorted(m["interval"]["start_ns"] for m in maps if m["kind"] == "report")
+    assert told == [report(0).interval.start_ns, report(1).interval.start_ns]
     counts = seen(cluster)
     assert len(counts) == 4200
     if mode == "overflow":
