@@ -53,8 +53,10 @@ LAYERS = {
         "doctor",
         "meter",
         "place",
+        "refusal",
         "sink",
         "source",
+        "spool",
         "target",
         "topic_admin",
     ],
@@ -66,7 +68,15 @@ LAYERS = {
 OUTSIDE = {
     "bcc": ["source.bcc_compiler"],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka", "topic_admin"],
+    "confluent_kafka": [
+        "broker",
+        "consumer",
+        "doctor",
+        "refusal",
+        "sink.kafka",
+        "sink.kafka_start",
+        "topic_admin",
+    ],
     "ctypes": [
         "source.bpf_object",
         "source.btf",
