@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
 	bpftool clang-format kcat stress-ng tmux qemu-system-x86 busybox-static lz4 zstd \
-	default-jdk-headless maven
+	default-jdk-headless maven openssl
 
 # What tests talk to: unpacked, not installed, so that none of it is started as a service.
 UNPACKED := prometheus \

@@ -209,6 +209,17 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "arguments size": Option("args_ring_bytes", _ring_size, _RING),
         "arguments kept": Option("args_max", _whole(0, 16_384), "0 to 16384 bytes"),
     },
+    "spool": {
+        "mode": Option(
+            "spool_mode",
+            _one_of("auto", "overflow", "always", "off"),
+            "auto, overflow, always or off",
+        ),
+        "directory": Option("spool_directory", _text, "the path of a directory, or off"),
+        "size": Option("spool_bytes", size, FILE_SIZE),
+        "age": Option("spool_age_s", _whole(0, 31_536_000), "seconds, or 0 for no bound"),
+        "rate": Option("spool_rate", _whole(100, 10_000_000), "100 to 10000000 events per second"),
+    },
     "capture": {
         "file": Option("capture_file", _text, "the path of a file, or off"),
         "file size": Option("capture_file_bytes", size, FILE_SIZE),
@@ -258,12 +269,30 @@ class Config:
     topic_retention_h: int = 168
     topic_retention_bytes: int = 0
     topic_compression: str = "producer"
+    spool_mode: str = "auto"
+    spool_directory: str = OFF
+    spool_bytes: int = 2 << 30
+    spool_age_s: int = 0
+    spool_rate: int = 50_000
     capture_file: str = OFF
     capture_file_bytes: int = 0
     capture_file_s: int = 0
     capture_total_bytes: int = 0
     capture_flush_ms: int = 1000
     kafka: Mapping[str, str] = field(default_factory=dict)
+
+    def spool(self) -> str:
+        """Return the mode of the spool: ``overflow``, ``always`` or ``off``.
+
+        Raises:
+            ConfigError: a mode needs a directory, and there is none.
+        """
+        named = self.spool_directory != OFF
+        if self.spool_mode in ("overflow", "always") and not named:
+            raise ConfigError(f"[spool] mode = {self.spool_mode} needs a directory: name one there")
+        if self.spool_mode == "auto":  # naming a directory is the wish to have one
+            return "overflow" if named else "off"
+        return self.spool_mode
 
     def host_name(self) -> str:
         """Return the host's name in messages: the one set, or the node name."""

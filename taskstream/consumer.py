@@ -19,6 +19,7 @@ from confluent_kafka import (
 
 from taskstream.decode import Decoded, MessageDecoder
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
 
 __all__ = ["TopicSource"]
 
@@ -59,7 +60,7 @@ class TopicSource:
         self._bootstrap, self._topic = bootstrap, topic
         self._decoder = MessageDecoder()
         self._at_end: set[int] = set()
-        self.trouble = ""
+        self.trouble = self._refusal = ""
         config = {
             "bootstrap.servers": bootstrap,
             "group.id": "taskstream-consume",
@@ -90,6 +91,9 @@ class TopicSource:
         try:
             found = self._consumer.list_topics(self._topic, timeout=answer_ms / 1000)
         except KafkaException as error:
+            self._consumer.poll(0)  # tells why
+            if self._refusal:
+                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
             raise BrokerError(
                 f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
                 "check the address and that the broker runs"
@@ -144,12 +148,16 @@ class TopicSource:
         return values
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in _AWAY:
+        if refused := refusal(error):
+            self.trouble = self._refusal = refused
+        elif error.code() in _AWAY:
             self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
 
     def _take_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             self._at_end.add(message.partition() or 0)
+        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # librdkafka looks for a group's coordinator; no group is needed here
         elif error.retriable() or error.code() in _AWAY:
             self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
         else:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -350,13 +350,12 @@ def _pack_group(
 
 def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArray[np.void]:
     """Put the comms into the message's table of strings; return each record's index there."""
-    known: dict[tuple[bytes, int], int] = {}
-    indexes = []
-    for comm, bits in zip(records["comm"].tolist(), records["flags"].tolist(), strict=True):
-        key = comm, bits & ESCAPED
-        index = known.get(key)
-        if index is None:
-            text = escape(_comm(comm)) if bits & ESCAPED else _comm(comm).decode()
-            index = known[key] = strings.setdefault(text, len(strings))
-        indexes.append(index)
-    return np.array(indexes, np.uint32).view([("comm", "<u4")])
+    comms, escaped = records["comm"].tolist(), records["flags"] & ESCAPED
+    keys = list(zip(comms, escaped.tolist(), strict=True)) if escaped.any() else comms
+    indexes: dict[Any, int] = {}
+    for key in dict.fromkeys(keys):  # each once, in order of appearance
+        comm, bits = key if isinstance(key, tuple) else (key, 0)
+        text = escape(_comm(comm)) if bits else _comm(comm).decode()
+        indexes[key] = strings.setdefault(text, len(strings))
+    listed = list(map(indexes.__getitem__, keys))
+    return np.array(listed, np.uint32).view([("comm", "<u4")])

@@ -19,17 +19,20 @@ class Account:
         delivered: Acknowledged by whom they were for.
         rejected: Refused by whom they were for, or not acknowledged in time.
         dropped: Given up here, for want of room.
+        spooled: Left on the disk at the end of the run, for the next one to publish.
     """
 
     received: int = 0
     delivered: int = 0
     rejected: int = 0
     dropped: int = 0
+    spooled: int = 0
 
     @property
     def in_flight(self) -> int:
         """Events whose fate is open."""
-        return self.received - self.delivered - self.rejected - self.dropped
+        known = self.delivered + self.rejected + self.dropped + self.spooled
+        return self.received - known
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class RunTotals:
 
     @property
     def complete(self) -> bool:
-        """Tell whether every event reached the topic."""
-        return not self.missed and self.counted + self.running == self.account.delivered
+        """Tell whether every event reached the topic, or is on the disk to be published."""
+        safe = self.account.delivered + self.account.spooled
+        return not self.missed and self.counted + self.running == safe
 
     def line(self) -> str:
         """Return the closing line; its numbers add up."""
@@ -73,6 +77,7 @@ class RunTotals:
             for name, value in (
                 ("rejected", account.rejected),
                 ("dropped", account.dropped),
+                ("spooled", account.spooled),
                 ("unacknowledged", account.in_flight),
             )
             if value or name == "dropped"

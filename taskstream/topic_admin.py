@@ -14,6 +14,7 @@ from confluent_kafka.admin import ConfigResource as _Resource  # type: ignore[at
 from confluent_kafka.admin import NewTopic as _NewTopic  # type: ignore[attr-defined]
 
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
 from taskstream.topic import TopicPlan, TopicState
 
 __all__ = ["TopicAdmin"]
@@ -46,7 +47,9 @@ class TopicAdmin:
     ) -> None:
         self._bootstrap, self._answer_s = bootstrap, answer_s
         own = {k: v for k, v in (settings or {}).items() if k.startswith(_CLIENT)}
+        self._refusal = ""
         config: dict[str, Any] = {**own, "bootstrap.servers": bootstrap, "logger": _LOG}
+        config["error_cb"] = self._on_error
         try:
             self._client = AdminClient(config)
         except KafkaException as error:
@@ -120,7 +123,13 @@ class TopicAdmin:
             raise BrokerError(f"topic {topic} cannot be made: {told.str()}") from None
         return True
 
+    def _on_error(self, error: KafkaError) -> None:
+        self._refusal = refusal(error) or self._refusal
+
     def _away(self, error: KafkaException) -> BrokerError:
+        self._client.poll(0)  # tells why
+        if self._refusal:
+            return BrokerError(f"broker {self._bootstrap}: {self._refusal}")
         return BrokerError(
             f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
             "check the address and that the broker runs"

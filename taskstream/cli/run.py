@@ -18,6 +18,7 @@ from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
 from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.spooling import earlier_line, open_spool
 from taskstream.cli.topics import plan_of
 from taskstream.config import EMBEDDED, OFF, Config, load
 from taskstream.errors import BrokerError
@@ -28,9 +29,10 @@ from taskstream.pipeline import Pipeline, Rhythm, Sink
 from taskstream.sink.capture import CaptureSink
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
-from taskstream.sink.pair import TopicAndCapture
+from taskstream.sink.pair import Publisher, TopicAndCapture
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
+from taskstream.sink.spooling import SpoolingSink
 from taskstream.source.live import LiveOptions, LiveSource
 from taskstream.topic import judge
 from taskstream.topic_admin import TopicAdmin
@@ -167,14 +169,19 @@ def _reload_signal(groups: Groups) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _kafka_options(config: Config) -> KafkaOptions:
+def _kafka_options(config: Config, *, spooled: bool) -> KafkaOptions:
+    """Return where to publish; with a spool, librdkafka keeps trying for ever."""
+    endless = {"delivery.timeout.ms": "0"} if spooled else {}
+    if "message.timeout.ms" in config.kafka:  # the same setting by its other name
+        endless = {}
     return KafkaOptions(
         bootstrap=config.bootstrap,
         topic=config.topic,
         message=config.message,
         shard_count=config.shard_count,
         queue_wait_ms=config.queue_wait_ms,
-        settings=config.kafka,
+        patient=spooled,
+        settings={**endless, **config.kafka},
     )
 
 
@@ -237,18 +244,24 @@ class _Trouble:
     """Tells of a broker that went away, and of its return, once each."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._told = self._told_of_spool = ""
 
-    def tell(self, sink: KafkaSink | Discard) -> None:
+    def tell(self, sink: KafkaSink | Discard, spooling: SpoolingSink | None) -> None:
+        """Say what is new of the broker, and of the disk before it."""
+        if spooling is not None and spooling.spool.trouble != self._told_of_spool:
+            self._told_of_spool = spooling.spool.trouble
+            _say(self._told_of_spool or "the spool is written again")
         if sink.trouble == self._told:
             return
         self._told = sink.trouble
-        if sink.trouble:
+        if not sink.trouble:
+            _say("the broker answers again")
+        elif spooling is not None:
+            _say(f"{sink.trouble}: events go to the spool, publishing goes on when it is back")
+        else:
             _say(
                 f"{sink.trouble}: {sink.in_queue():,} messages wait, those without room are dropped"
             )
-        else:
-            _say("the broker answers again")
 
 
 @contextmanager
@@ -330,16 +343,29 @@ def record(
         if embedded:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
-        sink = KafkaSink(_kafka_options(config)) if published else Discard()
+        spool_mode = config.spool() if published and not embedded else "off"
+        sink = (
+            KafkaSink(_kafka_options(config, spooled=spool_mode != "off"))
+            if published
+            else Discard()
+        )
         source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
         for note in source.notes:
             say(note)
-        both: Sink = sink
+        publisher: Publisher = sink
+        spooling: SpoolingSink | None = None
+        if isinstance(sink, KafkaSink) and spool_mode != "off":
+            spooling = open_spool(config, sink, source.origin, always=spool_mode == "always")
+            stack.callback(spooling.close)
+            publisher = spooling
+            if spooling.earlier.received:
+                say(f"{spooling.earlier.received:,} events of earlier runs are in the spool")
+        both: Sink = publisher
         capture: CaptureSink | None = None
         if config.capture_file != OFF:
             path = Path(config.capture_file)
             capture = open_capture(path, config, source.origin, replace=force)
-            both = TopicAndCapture(sink, capture)
+            both = TopicAndCapture(publisher, capture)
         if published:
             say(f"publishing to {config.bootstrap}, topic {config.topic}")
             say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
@@ -364,7 +390,7 @@ def record(
         trouble, capture_trouble = _Trouble(), CaptureTrouble("run")
 
         def watch() -> None:
-            trouble.tell(sink)
+            trouble.tell(sink, spooling)
             if topic_check is not None:
                 topic_check.tell()
             if capture is not None:
@@ -379,6 +405,8 @@ def record(
             say(f"{events:,} events: {reason}")
         if source.late:
             say(f"{source.late:,} events came out of a perf buffer too late to be in order")
+        if spooling is not None and spooling.earlier.received:
+            say(earlier_line(spooling))
         say(totals.line())
         captured = True
         if capture is not None:

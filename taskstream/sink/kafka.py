@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -20,10 +20,12 @@ from taskstream.columns import pack
 from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, Messages, encode_batch
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
 from taskstream.report import Report
+from taskstream.sink.kafka_start import NoAnswerError, check_topic
 from taskstream.stats import Account
 
-__all__ = ["DEFAULTS", "KafkaOptions", "KafkaSink"]
+__all__ = ["DEFAULTS", "KafkaOptions", "KafkaSink", "Receipt"]
 
 _POLL_EVERY = 1000
 _LOG = logging.getLogger("taskstream.kafka")
@@ -64,6 +66,7 @@ class KafkaOptions:
         shard_count: Of ``batch`` messages: how many keys a host has.
         queue_wait_ms: How long what finds no room may wait before it is dropped.
         answer_ms: How long the broker may take to answer at the start.
+        patient: Begin also while no broker answers.
         settings: librdkafka settings of the user, over `DEFAULTS`.
     """
 
@@ -73,7 +76,15 @@ class KafkaOptions:
     shard_count: int = 1
     queue_wait_ms: int = 1000
     answer_ms: int = 5_000
+    patient: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Receipt(Protocol):
+    """Who wants to know what became of some messages, instead of the sink's own account."""
+
+    def settle(self, events: int, *, delivered: bool) -> None:
+        """Take note of the fate of some of the events."""
 
 
 @dataclass(slots=True)
@@ -83,6 +94,11 @@ class _Waiting:
     messages: Messages
     at: int
     since_ns: int
+    receipt: Receipt | None = None
+
+
+_Sent = tuple[int, Receipt | None, Message]
+"""A message that came back: its events, who wants to know, and itself."""
 
 
 class KafkaSink:
@@ -115,17 +131,30 @@ class KafkaSink:
         self._waiting: deque[_Waiting] = deque()
         self._dropped = DropCounts()
         self._fatal: str | None = None
-        self._again: list[tuple[int, Message]] = []
+        self._again: list[_Sent] = []
+        self._reclaimed: list[_Sent] | None = None
+        self._reclaimed_reports: list[bytes] = []
         self.rebuilds = 0
         self._producer = self._make_producer()
-        _check_topic(self._producer, options)
+        self._refusal = ""
+        try:
+            check_topic(
+                self._producer, options.bootstrap, options.topic, answer_ms=options.answer_ms
+            )
+        except NoAnswerError:
+            self._serve(0)  # tells why
+            if self._refusal:
+                raise BrokerError(f"broker {options.bootstrap}: {self._refusal}") from None
+            if not options.patient:
+                raise
+            self.trouble = f"broker {options.bootstrap} does not answer"
 
     def _make_producer(self) -> Producer:
         self._config = {
             **DEFAULTS,
             "bootstrap.servers": self.options.bootstrap,
             **self.options.settings,
-            "on_delivery": partial(self._on_delivery, 1),
+            "on_delivery": partial(self._on_delivery, 1, None),
             "error_cb": self._on_error,
             "logger": _LOG,
         }
@@ -138,15 +167,14 @@ class KafkaSink:
 
     def write(self, batch: Batch) -> None:
         """Publish a batch; returns at once."""
-        if not len(batch):
-            return
+        if len(batch):
+            self.publish(self.encode(batch))
+
+    def encode(self, batch: Batch) -> Messages:
+        """Return a batch as messages of the topic."""
         if self.options.message == "event":
-            messages = self._encoder(batch.origin).encode(batch)
-        else:
-            messages = encode_batch(
-                batch, shard_count=self.options.shard_count, most_bytes=self.most_bytes
-            )
-        self.publish(messages)
+            return self._encoder(batch.origin).encode(batch)
+        return encode_batch(batch, shard_count=self.options.shard_count, most_bytes=self.most_bytes)
 
     @property
     def most_bytes(self) -> int:
@@ -158,6 +186,47 @@ class KafkaSink:
         self.account.received += messages.count
         self._waiting.append(_Waiting(messages, 0, self._now_ns()))
         self.tick()
+
+    def publish_for(self, receipt: Receipt, messages: Messages) -> None:
+        """Publish messages whose fates go to a receipt; they wait for room without a limit."""
+        self._waiting.append(_Waiting(messages, 0, self._now_ns(), receipt))
+        self.advance()
+
+    @property
+    def waiting_ms(self) -> int:
+        """How long the first message without room has been waiting; 0 for none."""
+        if not self._waiting:
+            return 0
+        return (self._now_ns() - self._waiting[0].since_ns) // 1_000_000
+
+    def take_back(self) -> list[Receipt]:
+        """Give up messages that wait and of whose batch none was sent; return their receipts."""
+        kept = [w for w in self._waiting if w.at > 0 or w.receipt is None]
+        taken = [w.receipt for w in self._waiting if w.at == 0 and w.receipt is not None]
+        self._waiting = deque(kept)
+        return taken
+
+    def reclaim(self) -> tuple[list[tuple[Receipt, bytes]], list[bytes]]:
+        """Take back everything that is not acknowledged; librdkafka forgets it.
+
+        What was under way may have reached the broker all the same.
+
+        Returns:
+            Receipt and value of each message that has a receipt, in order; and the reports.
+        """
+        self._reclaimed = []
+        self._producer.purge()
+        self._serve(5, flush=True)
+        sent, self._reclaimed = [*self._again, *self._reclaimed], None
+        self._again = []
+        values = [(r, m.value() or b"") for _, r, m in sent if r is not None]
+        for waiting in self._waiting:
+            if waiting.receipt is not None:
+                rest = waiting.messages.values[waiting.at :]
+                values += [(waiting.receipt, value) for value in rest]
+        self._waiting = deque(w for w in self._waiting if w.receipt is None)
+        reports, self._reclaimed_reports = self._reclaimed_reports, []
+        return values, reports
 
     @property
     def waiting(self) -> int:
@@ -212,19 +281,23 @@ class KafkaSink:
 
     def tick(self) -> None:
         """Serve delivery reports, move what waits into the queue, drop what waited too long."""
-        self._advance()
+        self.advance()
         limit_ns = self._now_ns() - self.options.queue_wait_ms * 1_000_000
-        while self._waiting and self._waiting[0].since_ns <= limit_ns:
+        while (
+            self._waiting
+            and self._waiting[0].receipt is None
+            and self._waiting[0].since_ns <= limit_ns
+        ):
             self._drop(self._waiting.popleft())
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Serve delivery reports, and move what waits into the queue as far as there is room."""
         self._serve(0)
         if self._fatal is not None:
             self._rebuild()
         while self._waiting:
             head = self._waiting[0]
-            head.at = self._produce(head.messages, head.at)
+            head.at = self._produce(head.messages, head.at, head.receipt)
             if head.at < len(head.messages.values):
                 break
             self._waiting.popleft()
@@ -237,7 +310,7 @@ class KafkaSink:
             self._serve(left_ns / 1e9)
             left_ns = end_ns - self._now_ns()
 
-    def _produce(self, messages: Messages, at: int) -> int:
+    def _produce(self, messages: Messages, at: int, receipt: Receipt | None) -> int:
         """Queue messages from ``at`` on; return the first for which there was no room."""
         topic, produce = self.options.topic, self._producer.produce
         values, keys, stamps_ms = messages.values, messages.keys, messages.stamps_ms
@@ -246,24 +319,34 @@ class KafkaSink:
             stop = min(at + _POLL_EVERY, len(values))
             try:
                 for index in range(at, stop):
-                    on_delivery = partial(self._on_delivery, events[index]) if events else None
+                    on_delivery = None
+                    if events is not None or receipt is not None:
+                        count = events[index] if events else 1
+                        on_delivery = partial(self._on_delivery, count, receipt)
                     stamp_ms = stamps_ms[index]
                     produce(topic, values[index], keys[index], -1, on_delivery, None, stamp_ms)
                     at += 1
             except BufferError:
                 break
             except KafkaException as error:
-                self._refused(error.args[0], events[at] if events else 1)
+                self._refused(error.args[0], events[at] if events else 1, receipt)
                 at += self._fatal is None
             self._serve(0)
         return at
 
-    def _refused(self, error: KafkaError, events: int) -> None:
+    def _refused(self, error: KafkaError, events: int, receipt: Receipt | None) -> None:
         """Take note that librdkafka would not queue a message."""
         self._on_error(error)
         if self._fatal is None:
+            self._reject(events, receipt, error)
+
+    def _reject(self, events: int, receipt: Receipt | None, error: KafkaError) -> None:
+        """Enter a message that will not be delivered where it belongs."""
+        if receipt is None:
             self.account.rejected += events
-            self.errors[error.str()] += events
+        else:
+            receipt.settle(events, delivered=False)
+        self.errors[error.str()] += events
 
     def _drop(self, waiting: _Waiting) -> None:
         for records in waiting.messages.records_from(waiting.at):
@@ -283,22 +366,32 @@ class KafkaSink:
         except KafkaException as error:
             self._on_error(error.args[0])
 
-    def _on_delivery(self, events: int, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self.account.delivered += events
+    def _on_delivery(
+        self, events: int, receipt: Receipt | None, error: KafkaError | None, message: Message
+    ) -> None:
+        if error is None:  # written out: this is done for every message
+            if receipt is None:
+                self.account.delivered += events
+            else:
+                receipt.settle(events, delivered=True)
             self.trouble = ""
+        elif self._reclaimed is not None and error.code() in _GONE:
+            self._reclaimed.append((events, receipt, message))
         elif self._config["enable.idempotence"] is True and error.code() in _OUT_OF_STEP:
-            self._again.append((events, message))  # told before the fatal error, or without one
+            self._again.append(
+                (events, receipt, message)
+            )  # told before the fatal error, or without one
             self._fatal = self._fatal or error.str()
         elif self._fatal is not None and error.code() in _GONE:
-            self._again.append((events, message))
+            self._again.append((events, receipt, message))
         else:
-            self.account.rejected += events
-            self.errors[error.str()] += events
+            self._reject(events, receipt, error)
 
-    def _on_other_delivery(self, what: str, error: KafkaError | None, _message: Message) -> None:
+    def _on_other_delivery(self, what: str, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.others[what] += 1
+        elif what == "report" and self._reclaimed is not None and error.code() in _GONE:
+            self._reclaimed_reports.append(message.value() or b"")
         else:
             self.errors[f"{what}: {error.str()}"] += 1
 
@@ -306,6 +399,8 @@ class KafkaSink:
         _LOG.warning("%s", error.str())
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = error.str()
+        elif refused := refusal(error):
+            self.trouble = self._refusal = refused
         elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
             self.trouble = f"broker {self.options.bootstrap} does not answer"
         else:
@@ -320,8 +415,8 @@ class KafkaSink:
         self._producer = Producer(self._config)
         self._fatal = None
         self.rebuilds += 1
-        for events, message in again:
-            on_delivery = partial(self._on_delivery, events)
+        for events, receipt, message in again:
+            on_delivery = partial(self._on_delivery, events, receipt)
             stamp_ms = message.timestamp()[1]
             self._producer.produce(
                 self.options.topic, message.value(), message.key(), -1, on_delivery, None, stamp_ms
@@ -337,37 +432,7 @@ class KafkaSink:
         """Wait until everything is acknowledged, for at most ``seconds``; drop what has no room."""
         end_ns = self._now_ns() + int(seconds * 1e9)
         while self.in_queue() and self._now_ns() < end_ns:
-            self._advance()
+            self.advance()
             self._serve(min(0.1, max(0.0, (end_ns - self._now_ns()) / 1e9)), flush=True)
         while self._waiting:
             self._drop(self._waiting.popleft())
-
-
-def _check_topic(producer: Producer, options: KafkaOptions) -> None:
-    """Ask for the topic, so that a wrong address or right is known before anything starts."""
-    timeout_s = options.answer_ms / 1000
-    try:
-        producer.list_topics(options.topic, timeout=timeout_s)
-        # A second answer makes librdkafka ask for its producer id at once. After the first it
-        # knows the brokers, and would wait half a second for its own timer.
-        found = producer.list_topics(options.topic, timeout=timeout_s)
-    except KafkaException as error:
-        raise BrokerError(
-            f"broker {options.bootstrap} does not answer ({error.args[0].str()}): "
-            "check the address and that the broker runs; `taskstream doctor --bootstrap` tells more"
-        ) from None
-    trouble = found.topics[options.topic].error
-    if trouble is None or trouble.code() in (
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError._UNKNOWN_PARTITION,
-    ):
-        return
-    if trouble.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-        raise BrokerError(
-            f"topic {options.topic} does not exist on {options.bootstrap}, and the broker makes "
-            "none by itself: create it, or name another with --topic"
-        )
-    raise BrokerError(
-        f"topic {options.topic} cannot be used on {options.bootstrap}: {trouble.str()}: "
-        "ask for the right to write to it, or name another with --topic"
-    )

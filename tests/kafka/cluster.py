@@ -137,6 +137,7 @@ class KafkaCluster:
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "replica.lag.time.max.ms": "3000",
+            "log.retention.ms": "-1",  # events of the tests are of another year
             "log.cleaner.dedupe.buffer.size": "16777216",
         }
         if inner == "INNER":
@@ -194,6 +195,11 @@ class KafkaCluster:
         topic = NewTopic(name, partitions, copies, config=settings)
         admin.create_topics([topic])[name].result(START_S)
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic."""
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(START_S)
+
     def wait(self, brokers: int | None = None) -> None:
         """Wait until so many brokers, by default all that run, are known to one another."""
         wanted = len(self._processes) if brokers is None else brokers
@@ -224,7 +230,10 @@ class KafkaCluster:
         process.wait()
 
     def restart(self, broker: int = 1) -> None:
-        """Start a broker that was killed, on its own data and its own port."""
+        """Start a broker that was killed, on its own data and its own port.
+
+        (It would die with the thread that calls this, not with the process.)
+        """
         self._start(broker)
 
     def freeze(self, broker: int = 1) -> None:

@@ -150,7 +150,7 @@ def test_bytes_put_in_cost_only_the_frame_that_they_are_in(at, more):
 @given(st.binary(max_size=600).filter(lambda data: not data.startswith(MAGIC)))
 def test_any_bytes_are_no_capture_and_no_crash(data):
     with pytest.raises(CaptureError):
-        parse(data + b"!")
+        parse(b"!" + data)
 
 
 @given(st.binary(max_size=600))

@@ -59,3 +59,10 @@ def test_docs_charts_lists_every_state() -> None:
 
 def test_docs_kernels_shows_the_results_that_are_kept() -> None:
     assert DOCUMENT.read_text() == document(kept())
+
+
+def test_every_test_that_docs_delivery_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/delivery.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert not [name for name in named if f"def {name}(" not in tests]

@@ -71,6 +71,13 @@ WHOLE = """\
     arguments size = 64 KiB
     arguments kept = 0
 
+[spool]
+    mode = always
+    directory = /var/lib/taskstream/spool
+    size = 1G
+    age = 86400
+    rate = 20000
+
 [capture]
     file = /var/lib/taskstream/tasks.tsc
     file size = 256M
@@ -147,6 +154,11 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         topic_retention_h=0,
         topic_retention_bytes=10 << 30,
         topic_compression="zstd",
+        spool_mode="always",
+        spool_directory="/var/lib/taskstream/spool",
+        spool_bytes=1 << 30,
+        spool_age_s=86_400,
+        spool_rate=20_000,
         capture_file="/var/lib/taskstream/tasks.tsc",
         capture_file_bytes=256 << 20,
         capture_file_s=3600,
@@ -347,7 +359,7 @@ def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
         "FILE, line 2: unknown section [rings]: there are [global], [charts], [prometheus], "
-        "[stream], [probes], [topic], [ring], [capture], [kafka]"
+        "[stream], [probes], [topic], [ring], [spool], [capture], [kafka]"
     )
 
 

@@ -55,8 +55,10 @@ LAYERS = {
         "feed",
         "meter",
         "place",
+        "refusal",
         "sink",
         "source",
+        "spool",
         "target",
         "topic_admin",
     ],
@@ -68,7 +70,15 @@ LAYERS = {
 OUTSIDE = {
     "bcc": ["source.bcc_compiler"],
     "click": ["cli"],
-    "confluent_kafka": ["broker", "consumer", "doctor", "sink.kafka", "topic_admin"],
+    "confluent_kafka": [
+        "broker",
+        "consumer",
+        "doctor",
+        "refusal",
+        "sink.kafka",
+        "sink.kafka_start",
+        "topic_admin",
+    ],
     "ctypes": [
         "source.bpf_object",
         "source.btf",

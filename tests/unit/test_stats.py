@@ -87,3 +87,11 @@ def test_what_the_kernel_skipped_is_said_and_is_in_no_sum():
 )
 def test_a_run_is_complete_only_if_every_event_was_delivered(run, complete):
     assert run.complete == complete
+
+
+def test_what_is_on_the_disk_is_neither_lost_nor_in_flight():
+    account = Account(received=12, delivered=7, spooled=5)
+    totals = RunTotals(counted=10, read=10, lost=0, running=2, missed=0, account=account)
+    assert account.in_flight == 0
+    assert totals.complete
+    assert totals.line().endswith("received 12 = delivered 7 + dropped 0 + spooled 5")

@@ -1,0 +1,401 @@
+"""A topic with a spool before it, on librdkafka's mock with its levers: nothing is lost, in order.
+
+Every test ends with the law: received = delivered + rejected + dropped + spooled.
+"""
+
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from taskstream.batch import Batch
+from taskstream.capture.frame import Frame
+from taskstream.capture.reader import CaptureFile
+from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.spooling import SpoolingSink
+from taskstream.spool.spool import Spool, SpoolBounds
+from tests.capturing import ABOUT, Ticks, report
+from tests.mock_cluster import MockCluster, missing
+from tests.plain import events_of
+from tests.synthetic import ORIGIN, lives
+from tests.topic import fetch, wait_until
+
+pytestmark = pytest.mark.kafka
+
+TOPIC = "taskstream.events"
+QUICK = {
+    "linger.ms": "0",
+    "reconnect.backoff.ms": "20",
+    "reconnect.backoff.max.ms": "100",
+    "delivery.timeout.ms": "0",
+    "socket.timeout.ms": "3000",
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[MockCluster]:
+    assert not missing(), missing()
+    with MockCluster() as cluster:
+        cluster.topic_create(TOPIC)
+        yield cluster
+
+
+@pytest.fixture(params=["overflow", "always"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["event", "batch"])
+def message(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def open_sink(
+    cluster: MockCluster,
+    folder: Path,
+    mode: str,
+    *,
+    message: str = "event",
+    rate: int = 10**6,
+    wait_ms: int = 50,
+    total_bytes: int = 1 << 30,
+    **settings: Any,
+) -> SpoolingSink:
+    named = {name.replace("_", "."): str(value) for name, value in settings.items()}
+    topic = KafkaSink(
+        KafkaOptions(
+            bootstrap=cluster.bootstrap,
+            topic=TOPIC,
+            message=message,
+            queue_wait_ms=wait_ms,
+            patient=True,
+            answer_ms=500,
+            settings=QUICK | named,
+        )
+    )
+
+    def make(on_drop: Any, on_damage: Any) -> Spool:
+        bounds = SpoolBounds(total_bytes=total_bytes)
+        return Spool(
+            folder, ORIGIN, ABOUT, bounds, clocks=Ticks().pair, on_drop=on_drop,
+            on_damage=on_damage,
+        )  # fmt: skip
+
+    return SpoolingSink(topic, make, always=mode == "always", rate=rate)
+
+
+def assert_adds_up(sink: SpoolingSink, received: int) -> None:
+    account = sink.account
+    assert account.received == received
+    fates = account.delivered + account.rejected + account.dropped + account.spooled
+    assert fates == received
+    assert min(account.delivered, account.rejected, account.dropped, account.spooled) >= 0
+
+
+def seen(cluster: MockCluster) -> Counter[tuple[int, int]]:
+    """Count the copies of each event in the topic, by cpu and seq."""
+    messages = fetch(cluster.bootstrap, TOPIC)
+    return Counter((e["cpu"], e["seq"]) for m in messages for e in events_of(m.value) if "seq" in e)
+
+
+def numbered(count: int, *, first: int = 0) -> list[Batch]:
+    """Make batches whose events all differ, of processes that live through all of them."""
+    whole = lives(50 * (first + count), cpus=1)
+    step = 200
+    return [
+        Batch(whole.origin, whole.records[at : at + step], whole.wall_offset_ns, whole.texts)
+        for at in range(first * step, (first + count) * step, step)
+    ]
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.tsc"))
+
+
+def events_on_disk(folder: Path) -> int:
+    found = 0
+    for path in files(folder):
+        with CaptureFile(path) as file:
+            found += sum(item.events for item in file.items() if isinstance(item, Frame))
+    return found
+
+
+def go_on(sink: SpoolingSink) -> None:
+    """Go on until all is acknowledged."""
+    wait_until(lambda: not sink.account.in_flight and not sink.earlier.in_flight, sink.tick)
+
+
+def test_while_the_broker_answers_nothing_stays_on_the_disk(cluster, tmp_path, mode, message):
+    sink = open_sink(cluster, tmp_path, mode, message=message)
+    for one in numbered(10):
+        sink.write(one)
+    go_on(sink)
+    sink.report(report(0))
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 2000)
+    assert sink.account.delivered == 2000
+    assert files(tmp_path) == []
+    assert set(seen(cluster).values()) == {1}
+
+
+def test_the_journal_has_what_is_not_acknowledged(cluster, tmp_path):
+    cluster.set_rtt(300)
+    sink = open_sink(cluster, tmp_path, "always")
+    (one,) = numbered(1)
+    sink.write(one)
+    assert events_on_disk(tmp_path) == 200
+    assert not sink.account.delivered
+    cluster.set_rtt(0)
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert files(tmp_path) == []
+
+
+def test_what_comes_while_the_broker_is_away_is_published_in_order_when_it_is_back(
+    cluster, tmp_path, mode, message
+):
+    sink = open_sink(cluster, tmp_path, mode, message=message)
+    batches = numbered(40)
+    for one in batches[:5]:
+        sink.write(one)
+    go_on(sink)
+    cluster.set_down()
+    wait_until(lambda: sink.topic.trouble, sink.tick)
+    for one in batches[5:30]:
+        sink.write(one)
+    wait_until(lambda: sink.spooling, sink.tick)
+    for one in batches[30:]:
+        sink.write(one)
+    assert sink.account.dropped == 0
+    assert events_on_disk(tmp_path) >= 10 * 200
+    cluster.set_up()
+    go_on(sink)
+    wait_until(lambda: not sink.spooling, sink.tick)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 8000)
+    assert sink.account.delivered == 8000
+    assert files(tmp_path) == []
+    counts = seen(cluster)
+    assert len(counts) == 8000
+    assert set(counts.values()) == {1}
+    ends: dict[tuple[int, int], int] = {}
+    for one in fetch(cluster.bootstrap, TOPIC):
+        for told in sorted(events_of(one.value), key=lambda e: e["boot_ns"]):
+            key = one.partition, told["tgid"]
+            assert ends.get(key, 0) < told["boot_ns"]
+            ends[key] = told["boot_ns"]
+
+
+def test_a_full_queue_goes_over_to_the_spool(cluster, tmp_path, mode):
+    """The broker is there, but too slow: without an error there is only the wait."""
+    cluster.set_rtt(400)
+    sink = open_sink(cluster, tmp_path, mode, queue_buffering_max_kbytes=64, max_in_flight=1)
+    for one in numbered(20):
+        sink.write(one)
+        time.sleep(0.01)
+    wait_until(lambda: sink.spooling, sink.tick)
+    cluster.set_rtt(0)
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 4000)
+    assert sink.account.delivered == 4000
+    counts = seen(cluster)
+    assert len(counts) == 4000
+    assert set(counts.values()) == {1}
+
+
+def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path, mode, message):
+    first = open_sink(cluster, tmp_path, mode, message=message)
+    batches = numbered(20)
+    first.write(batches[0])
+    go_on(first)
+    cluster.set_down()
+    for one in batches[1:10]:
+        first.write(one)
+    first.report(report(0))  # to librdkafka's queue
+    wait_until(lambda: first.topic.trouble and first.spooling, first.tick)
+    first.report(report(1))  # to the spool
+    for one in batches[10:]:
+        first.write(one)
+    first.drain(0.2)
+    first.close()
+    assert_adds_up(first, 4000)
+    assert first.account.spooled == 3800
+    assert events_on_disk(tmp_path) >= 3800
+
+    cluster.set_up()
+    second = open_sink(cluster, tmp_path, mode, message=message)
+    assert second.spooling
+    assert second.earlier.received >= 3800
+    (more,) = numbered(1, first=20)
+    second.write(more)
+    go_on(second)
+    second.drain(5)
+    second.close()
+    assert_adds_up(second, 200)
+    assert second.account.delivered == 200
+    assert second.earlier.delivered == second.earlier.received
+    assert files(tmp_path) == []
+    maps = [msgpack.unpackb(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
+    told = sorted(m["interval"]["start_ns"] for m in maps if m["kind"] == "report")
+    assert told == [report(0).interval.start_ns, report(1).interval.start_ns]
+    counts = seen(cluster)
+    assert len(counts) == 4200
+    if mode == "overflow":
+        assert set(counts.values()) == {1}
+
+
+def test_a_killed_agent_leaves_in_the_journal_all_that_was_not_acknowledged(cluster, tmp_path):
+    """As after SIGKILL: nothing is drained, nothing is closed."""
+    first = open_sink(cluster, tmp_path, "always")
+    batches = numbered(10)
+    first.write(batches[0])
+    go_on(first)
+    cluster.set_down()
+    for one in batches[1:]:
+        first.write(one)
+    os.close(first.spool._lock)
+    cluster.set_up()
+    second = open_sink(cluster, tmp_path, "always")
+    go_on(second)
+    second.drain(5)
+    second.close()
+    assert len(seen(cluster)) == 2000
+    assert files(tmp_path) == []
+
+
+def test_a_start_without_a_broker_is_a_start(cluster, tmp_path, mode):
+    cluster.set_down()
+    sink = open_sink(cluster, tmp_path, mode)
+    assert "does not answer" in sink.topic.trouble
+    for one in numbered(3):
+        sink.write(one)
+    wait_until(lambda: sink.spooling, sink.tick)
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 600)
+    assert sink.account.delivered == 600
+
+
+def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
+    cluster, tmp_path, mode
+):
+    sink = open_sink(cluster, tmp_path, mode, total_bytes=200_000)
+    cluster.set_down()
+    batches = numbered(100)
+    sink.write(batches[0])
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    for one in batches[1:]:
+        sink.write(one)
+    assert sink.account.dropped > 0
+    assert sink.spool.size_bytes <= 200_000 + (1 << 16)
+    assert sum(sink.dropped(0)) == sink.account.dropped
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 20_000)
+    counts = seen(cluster)
+    assert len(counts) == sink.account.delivered
+    gone = sorted({(0, int(n)) for b in batches for n in b.records["seq"]} - counts.keys())
+    assert len(gone) == sink.account.dropped
+    assert gone[-1][1] < max(seq for _, seq in counts)  # not the youngest
+
+
+def test_a_full_disk_costs_counted_events_and_never_the_run(cluster, tmp_path, mode, monkeypatch):
+    sink = open_sink(cluster, tmp_path, mode)
+    cluster.set_down()
+    batches = numbered(30)
+    sink.write(batches[0])
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    real = os.write
+
+    def full(_descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for one in batches[1:10]:
+        sink.write(one)
+    monkeypatch.setattr("taskstream.capture.writer.os.write", full)
+    for one in batches[10:20]:
+        sink.write(one)
+    assert "No space left" in sink.spool.trouble
+    assert sink.account.dropped == 2000
+    monkeypatch.setattr("taskstream.capture.writer.os.write", real)
+    for one in batches[20:]:
+        sink.write(one)
+    assert sink.spool.trouble == ""
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 6000)
+    assert sink.account.delivered == 4000
+    assert len(seen(cluster)) == 4000
+
+
+def test_a_journal_without_room_does_not_keep_events_from_the_broker(
+    cluster, tmp_path, monkeypatch
+):
+    sink = open_sink(cluster, tmp_path, "always")
+
+    def full(_descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("taskstream.capture.writer.os.write", full)
+    for one in numbered(5):
+        sink.write(one)
+    go_on(sink)
+    monkeypatch.undo()
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 1000)
+    assert sink.account.delivered == 1000
+
+
+def test_the_spool_is_emptied_no_faster_than_the_rate(cluster, tmp_path):
+    sink = open_sink(cluster, tmp_path, "overflow", rate=2000)
+    cluster.set_down()
+    batches = numbered(20)
+    sink.write(batches[0])
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    for one in batches[1:]:
+        sink.write(one)
+    cluster.set_up()
+    wait_until(lambda: sink.account.delivered >= 200, sink.tick)
+    before, start = sink.account.delivered, time.monotonic()
+    assert before <= 1000
+    wait_until(lambda: sink.account.delivered >= before + 2000, sink.tick)
+    assert 0.8 < time.monotonic() - start < 10
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+
+
+def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_path, mode):
+    sink = open_sink(cluster, tmp_path, mode, message="batch")
+    cluster.set_down()
+    batches = numbered(6)
+    sink.write(batches[0])
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    for number, one in enumerate(batches[1:]):
+        sink.write(one)
+        sink.report(report(number))
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    maps = [msgpack.unpackb(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
+    told = [m["interval"]["start_ns"] for m in maps if m["kind"] == "report"]
+    assert sorted(told) == [report(number).interval.start_ns for number in range(5)]
