@@ -36,6 +36,10 @@ class Feed(Protocol):
     def over(self) -> bool:
         """Tell whether nothing will come any more."""
 
+    @property
+    def live(self) -> bool:
+        """Tell whether the readings are of now, so that what is overdue has a meaning."""
+
     def take(self) -> list[Reading]:
         """Return the readings since the last call, without waiting."""
 
@@ -52,10 +56,14 @@ class IntervalFeed:
         title: What is shown.
         host: Of which host the intervals are.
         semantics: Whose formulas, ``documented`` or ``netdata``.
+        live: Whether they are of now.
     """
 
-    def __init__(self, title: str, host: str, semantics: str = DOCUMENTED) -> None:
+    def __init__(
+        self, title: str, host: str, semantics: str = DOCUMENTED, *, live: bool = True
+    ) -> None:
         self.title = title
+        self.live = live
         self.over = False
         self._host, self._semantics = host, semantics
         self._intervals: SimpleQueue[Interval] = SimpleQueue()
@@ -106,6 +114,7 @@ class RatesFeed:
     """
 
     over = False
+    live = True
 
     def __init__(
         self,

@@ -137,7 +137,8 @@ def reading_of(interval: Interval, host: str, semantics: str = DOCUMENTED) -> Re
     """
     of_host = {name: groups for name, groups in interval.groups.items() if name == "host"}
     system: list[float | None] = [None] * len(RATES)
-    states: dict[str, float] = {}
+    # Of the interval itself, whoever made it; an agent says the same, and what it dropped.
+    states: dict[str, float] = {"ring": interval.lost(), "skipped": sum(interval.missed.values())}
     for drawing in draw(replace(interval, groups=of_host), semantics):
         if drawing.chart.scope == "state":
             states |= drawing.values

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import click
 
 from taskstream.board.choice import Choice
 from taskstream.board.reading import VIEWS, Reading
+from taskstream.capture.reader import CaptureFile
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.cli.recording import Recording
+from taskstream.cli.recording import Job, recording, replaying
+from taskstream.cli.replay import speed_of
 from taskstream.cli.run import Stop, stop_signals
 from taskstream.config import OFF, Config, load
 from taskstream.consumer import TopicSource
@@ -32,6 +35,10 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
 
 
 @click.command()
+@click.argument("captures", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--speed", callback=speed_of, metavar="max|N", help="FILE: N times as fast.  [default: 1]"
+)
 @click.option(
     "--bootstrap", metavar="HOST:PORT", help="Show the hosts of the topic of rates there."
 )
@@ -78,6 +85,8 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
 )
 @kafka_option
 def top(
+    captures: tuple[Path, ...],
+    speed: float | None,
     bootstrap: str | None,
     topic: str,
     host: str,
@@ -91,33 +100,48 @@ def top(
 
     Records for itself, as `taskstream run` does and with the same rights and configuration, but
     publishes nothing. With --bootstrap it records nothing, and shows the hosts whose agents
-    publish their rates there, side by side. Keys are explained by `?`.
+    publish their rates there, side by side; with FILE it replays captures of one host. Keys are
+    explained by `?`.
     """
-    _check(bootstrap, live, {"--kafka": kafka, "--host": host})
+    _check(captures, bootstrap, live, {"--kafka": kafka, "--host": host})
+    if speed is not None and not captures:
+        raise click.UsageError("--speed is for FILE")
     if not (once or as_json):
         _check_terminal()
     with stop_signals() as stopped:
-        if bootstrap is None:
+        if captures:
+            with ExitStack() as stack:
+                files = [stack.enter_context(CaptureFile(path)) for path in captures]
+                show = _shower(Choice(view=view, side_by_side=False), once, as_json)
+                _show_job(replaying(files, 1 if speed is None else speed), stopped, show)
+        elif bootstrap is None:
             config = _config(**live)
             choice = Choice(view=view, side_by_side=False)
-            _show_live(config, stopped, _shower(choice, once, as_json, config.update_every_s))
+            show = _shower(choice, once, as_json, config.update_every_s)
+            _show_job(recording(config), stopped, show, live=True)
         else:
             show = _shower(Choice(view=view, host=host), once, as_json)
             _show_topic(bootstrap, topic, kafka_settings(kafka), stopped, show)
 
 
-def _check(bootstrap: str | None, live: dict[str, Any], remote: dict[str, Any]) -> None:
+def _check(
+    captures: tuple[Path, ...], bootstrap: str | None, live: dict[str, Any], remote: dict[str, Any]
+) -> None:
     """Refuse options of the one kind of source together with the other."""
     if bootstrap is None:
         for name, value in remote.items():
             if value:
                 raise click.UsageError(f"{name} needs --bootstrap: without it no broker is asked")
-        return
+        if not captures:
+            return
+    elif captures:
+        raise click.UsageError("--bootstrap and FILE exclude each other")
+    source = "FILE" if captures else "--bootstrap"
     for name in _LIVE:
         if live[name] is not None:
             option = name.removesuffix("_s").removesuffix("_file").replace("_", "-")
             raise click.UsageError(
-                f"--bootstrap and --{option} exclude each other: that is for the agents there"
+                f"{source} and --{option} exclude each other: that is for this host alone"
             )
 
 
@@ -155,17 +179,16 @@ def _config(**live: Any) -> Config:
     return Config(**settings)
 
 
-def _show_live(config: Config, stopped: Stop, show: Show) -> None:
-    recording = Recording(config)
-    recording.wait()
+def _show_job(job: Job, stopped: Stop, show: Show, *, live: bool = False) -> None:
+    """Show what a job fills; the end of a live one closes the screen, that of a replay does not."""
+    job.wait()
     try:
-        if not recording.over:
-            show(recording.feed, lambda: stopped.asked or recording.over)
+        show(job.feed, lambda: stopped.asked or job.failed or (live and job.over))
     finally:
-        recording.finish()
-    for line in recording.lines:
+        job.finish()
+    for line in job.lines:
         click.echo(f"taskstream top: {line}", err=True)
-    sys.exit(recording.code)
+    sys.exit(job.code)
 
 
 def _show_topic(
@@ -189,7 +212,7 @@ def _shower(choice: Choice, once: bool, as_json: bool, length_s: int = 0) -> Sho
 def _show_screen(feed: Feed, choice: Choice, stop: Callable[[], bool]) -> None:
     from taskstream.sink.top import Top  # takes its time, and memory
 
-    app = Top(feed, choice, now_wall_ns=time.time_ns, stop=stop)
+    app = Top(feed, choice, now_wall_ns=time.time_ns if feed.live else None, stop=stop)
     app.run()
     if app.failure is not None:
         raise app.failure
@@ -208,12 +231,13 @@ class _JsonLines:
 
     def show(self, feed: Feed, stop: Callable[[], bool], *, once: bool) -> None:
         while not stop():
+            over = feed.over  # nothing comes after what is taken now
             readings = [reading for reading in feed.take() if self._is_wanted(reading)]
             if once:
                 readings = list({reading.host: reading for reading in readings}.values())
             for reading in readings:
                 click.echo(json.dumps(reading.to_map()))
-            if once and readings:
+            if (once and readings) or over:
                 return
             time.sleep(LOOK_S)
 

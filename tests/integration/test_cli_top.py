@@ -45,6 +45,9 @@ def test_without_a_terminal_it_refuses_and_says_what_to_do_instead():
     [
         (("--host", "web-3"), "--host needs --bootstrap"),
         (("--kafka", "a=b"), "--kafka needs --bootstrap"),
+        (("--bootstrap", "x:1", "capture.tsc"), "--bootstrap and FILE exclude each other"),
+        (("capture.tsc", "--load-mode", "return"), "FILE and --load-mode exclude each other"),
+        (("--speed", "2"), "--speed is for FILE"),
         (("--bootstrap", "x:1", "--apps"), "--bootstrap and --apps exclude each other"),
         (("--bootstrap", "x:1", "--update-every", "5"), "--bootstrap and --update-every exclude"),
     ],
@@ -233,3 +236,40 @@ def test_json_goes_on_until_it_is_told_to_stop(published):
         assert process.wait(20) == 0
     assert {line["host"] for line in lines} == {"db-1"}
     assert len({line["time"] for line in lines}) == 3
+
+
+# --- of a capture --------------------------------------------------------------------------------
+
+CAPTURES = ROOT / "tests/golden/capture-v1"
+
+
+def test_a_capture_is_shown_without_any_right_and_by_all_groups():
+    done = taskstream("top", CAPTURES / "whole.tsc", "--speed", "max", "--json")
+    assert done.code == 0
+    replayed = taskstream("replay", CAPTURES / "whole.tsc", "--to", "charts", "--json")
+    found = [json.loads(line) for line in done.lines]
+    expected = [json.loads(line)["charts"] for line in replayed.lines]
+    assert len(found) == len(expected) > 1
+    for reading, charts in zip(found, expected, strict=True):
+        system = reading["rates"]["system"]["build-7"]
+        assert system["processes"] == charts["system.process_thread"]["process"]
+        assert system["releases"] == charts["system.exit"]["task"]
+        assert set(reading["rates"]) == set(VIEWS)
+    assert sum(r["rates"]["command"]["task-1003"]["exits"] for r in found) == 1
+
+
+def test_a_capture_that_ends_early_is_shown_so_far_and_told_by_the_exit_code():
+    done = taskstream("top", CAPTURES / "cut.tsc", "--speed", "max", "--json")
+    assert done.code == 3
+    assert done.lines
+    assert "damaged or cut" in done.err
+
+
+@pytest.mark.slow
+def test_at_the_end_of_a_capture_the_screen_stays(terminal):
+    terminal.open(str(CAPTURES / "whole.tsc"), "--speed", "max")
+    wait_for(lambda: "(ended)" in terminal.text, lambda: terminal.text)
+    wait_for(lambda: bool(terminal.row("task-1003")), lambda: terminal.text)
+    assert "nothing for" not in terminal.text
+    terminal.press("q")
+    wait_for(lambda: "left with 0" in terminal.text, lambda: terminal.text)

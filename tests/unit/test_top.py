@@ -21,6 +21,7 @@ class Feed:
 
     title = "build-7"
     over = False
+    live = True
 
     def __init__(self, *readings: Reading) -> None:
         self.given = list(readings)

@@ -88,7 +88,8 @@ def test_losses_and_the_cost_of_the_agent_are_those_of_the_interval():
 
 
 def test_what_nobody_asked_for_is_not_known():
-    assert reading_of(interval(agent=None, zombies=None), "web-3").states == {}
+    found = reading_of(interval(agent=None, zombies=None), "web-3").states
+    assert found == {"ring": len(COUNTS), "skipped": 0}
 
 
 def test_what_must_be_known_of_the_numbers_is_passed_on():
