@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test test-all check bpf schemas bench kafka clean packages
+.PHONY: help setup run test test-all check bpf schemas bench fuzz kafka clean packages
 
 PYTHON := .venv/bin/python
 OBJECTS := build/taskstream.bpf.o build/taskstream-claims.bpf.o
@@ -55,6 +55,10 @@ schemas: .venv/installed ## write what is generated from schemas/task_event.toml
 
 kafka: setup $(KAFKA) ## start a real Kafka on loopback and print its address, until Ctrl-C
 	@exec $(PYTHON) -m tests.kafka $(ARGS)
+
+fuzz: setup ## fuzz a decoder with atheris; which, and for how long, in ARGS
+	@$(PYTHON) -m pip install --quiet 'atheris>=3,<4'
+	$(PYTHON) -m tests.fuzz $(ARGS)
 
 bench: setup ## measure the cost table of the README
 	@$(PYTHON) -m tests.bench $(ARGS)

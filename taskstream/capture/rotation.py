@@ -20,6 +20,9 @@ from taskstream.errors import CaptureError
 
 __all__ = ["CaptureFiles", "Rotation", "own_about", "part_path", "parts_of"]
 
+MOST_NAMES = 16_384
+"""Of those that every later file begins with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
@@ -141,7 +144,7 @@ class CaptureFiles:
         self.writer.append(kind, payload, first_ns=first_ns, last_ns=last_ns, events=events)
 
     def names(self, names: Names) -> None:
-        """Append names that appeared; every later file of the row begins with all of them.
+        """Append names that appeared; every later file of the row begins with the last of them.
 
         Raises:
             OSError: they could not be written.
@@ -149,8 +152,8 @@ class CaptureFiles:
         known = self._names
         self._names = names if known is None else replace(
             names,
-            cgroups={**known.cgroups, **names.cgroups},
-            groups={**known.groups, **names.groups},
+            cgroups=_last({**known.cgroups, **names.cgroups}),
+            groups=_last({**known.groups, **names.groups}),
         )  # fmt: skip
         self.writer.names(names)
 
@@ -199,6 +202,11 @@ class CaptureFiles:
     def abandon(self) -> None:
         """Close the last file as it is."""
         self.writer.abandon()
+
+
+def _last(names: dict[int, str]) -> dict[int, str]:
+    """Return the names that came last: a host may make cgroups for ever."""
+    return dict(list(names.items())[-MOST_NAMES:])
 
 
 def own_about(window_ns: int, *, failures_watched: bool) -> About:

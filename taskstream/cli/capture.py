@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def capture(
             "a total size is for files that are rotated: give a file size or a file age, too"
         )
     with stop_signals() as stopped, ExitStack() as stack:
-        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
+        probes = replace(live_options(config), cgroup_names=True)
+        source = stack.enter_context(LiveSource(probes, host=config.host_name()))
         for note in source.notes:
             _say(note)
         sink = open_capture(path, config, source.origin, replace=force)

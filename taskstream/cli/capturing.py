@@ -6,9 +6,11 @@ import click
 
 from taskstream import clock
 from taskstream.batch import Origin
+from taskstream.capture.content import Names
 from taskstream.capture.rotation import CaptureFiles, Rotation, own_about
 from taskstream.config import Config
 from taskstream.sink.capture import CaptureSink
+from taskstream.source import cgroup_tree
 
 __all__ = ["capture_line", "open_capture"]
 
@@ -26,7 +28,11 @@ def open_capture(path: Path, config: Config, origin: Origin, *, replace: bool) -
     )
     about = own_about(config.update_every_s * 10**9, failures_watched=config.load_mode == "return")
     files = CaptureFiles(path, origin, about, rotation, clocks=clock.read_pair, replace=replace)
-    return CaptureSink(files, flush_ms=config.capture_flush_ms)
+    sink = CaptureSink(files, flush_ms=config.capture_flush_ms)
+    existing = dict(cgroup_tree.scan(cgroup_tree.mounted()))
+    if existing:
+        sink.names(Names(boot_ns=clock.boot_ns(), cgroups=existing))
+    return sink
 
 
 def capture_line(sink: CaptureSink) -> str:

@@ -77,7 +77,10 @@ class CaptureSink:
         self._untold_events = 0
 
     def write(self, batch: Batch) -> None:
-        """Gather a batch, and write what is due."""
+        """Gather a batch, and write what is due; the names that it tells go before its events."""
+        appeared = {id_: path for id_, path in batch.cgroups if path is not None}
+        if appeared:
+            self.names(Names(boot_ns=self._boot_ns(), cgroups=appeared))
         if len(batch):
             self.account.received += len(batch)
             if self._gathered and _company(self._gathered[0]) != _company(batch):

@@ -18,6 +18,7 @@ import pytest
 from taskstream.broker import EmbeddedBroker
 from tests.capturing import a_capture, sample
 from tests.command import ROOT, start, taskstream
+from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.plain_capture import frames_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
@@ -351,3 +352,23 @@ def test_capture_wants_to_know_where(tmp_path):
     assert "name a FILE" in taskstream("capture", "--config", config).err
     done = taskstream("capture", "--config", config, tmp_path / "a.tsc")
     assert "give a file size or a file age, too" in done.err
+
+
+@pytest.mark.kernel
+def test_a_capture_has_the_names_of_cgroups_that_are_gone_at_once(tmp_path):
+    parent = default_hierarchy()
+    assert parent, "no cgroup v2 hierarchy"
+    path = tmp_path / "live.tsc"
+    with start("capture", path, "--quiet") as agent:
+        wait_until(path.exists)
+        for _ in range(7):
+            with new_group(parent) as group:
+                within = f"echo 0 > {group}/cgroup.procs; exec /bin/true within"
+                subprocess.run(["/bin/sh", "-c", within], check=True)
+                wait_until(lambda: (group / "cgroup.events").read_text().startswith("populated 0"))
+        agent.send_signal(signal.SIGTERM)
+        agent.communicate(timeout=30)
+    pattern = f"/{group.name[:-1]}?"
+    execs = taskstream("replay", path, "--to", "json", "--kind", "exec", "--cgroup", pattern).lines
+    argvs = [row["argv"] for row in map(json.loads, execs) if row["kind"] == "exec"]
+    assert argvs.count(["/bin/true", "within"]) == 7

@@ -1,0 +1,1 @@
+"""Decoders given whatever a coverage-guided fuzzer thinks of. ``python -m tests.fuzz --help``."""
