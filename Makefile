@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # To build, to run, then to test.
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
-	bpftool clang-format kcat stress-ng qemu-system-x86 busybox-static lz4 zstd \
+	bpftool clang-format kcat stress-ng tmux qemu-system-x86 busybox-static lz4 zstd \
 	default-jdk-headless maven openssl
 
 # What tests talk to: unpacked, not installed, so that none of it is started as a service.

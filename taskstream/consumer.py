@@ -1,4 +1,4 @@
-"""A topic as a source: the same batches that the agent had, from one host or from many.
+"""A topic as a source: what agents published, from one host or from many.
 
 Rim: touches a broker through confluent-kafka.
 """
@@ -35,6 +35,7 @@ class TopicSource:
         bootstrap: Broker addresses.
         topic: The topic.
         from_end: Start with what comes from now on; else with the oldest message.
+        since_ms: Start with the messages from this time on, in milliseconds since 1970.
         answer_ms: How long the broker may take to answer at the start.
         settings: librdkafka settings of the user.
 
@@ -52,6 +53,7 @@ class TopicSource:
         topic: str,
         *,
         from_end: bool = False,
+        since_ms: int | None = None,
         answer_ms: int = 5_000,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -76,11 +78,14 @@ class TopicSource:
             raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
         try:
             self._partitions = self._find_partitions(answer_ms)
+            start = OFFSET_END if from_end else OFFSET_BEGINNING
+            places = [TopicPartition(topic, partition, start) for partition in self._partitions]
+            if since_ms is not None:
+                places = self._places_at(since_ms, answer_ms)
         except BaseException:
             self._consumer.close()
             raise
-        start = OFFSET_END if from_end else OFFSET_BEGINNING
-        self._consumer.assign([TopicPartition(topic, p, start) for p in self._partitions])
+        self._consumer.assign(places)
 
     def _find_partitions(self, answer_ms: int) -> set[int]:
         try:
@@ -100,11 +105,33 @@ class TopicSource:
             )
         return set(topic.partitions)
 
+    def _places_at(self, since_ms: int, answer_ms: int) -> list[TopicPartition]:
+        """Return the first message of each partition that is not older; else its end."""
+        asked = [TopicPartition(self._topic, p, since_ms) for p in self._partitions]
+        try:
+            return self._consumer.offsets_for_times(asked, timeout=answer_ms / 1000)
+        except KafkaException as error:
+            raise BrokerError(
+                f"broker {self._bootstrap} does not say where in {self._topic} the last minutes "
+                f"begin: {error.args[0].str()}"
+            ) from None
+
     def read(self, timeout_s: float) -> Decoded:
-        """Wait for messages and decode them.
+        """Wait for messages of the topic of events and decode them.
 
         Args:
             timeout_s: The longest wait, in seconds.
+
+        Raises:
+            BrokerError: reading is refused, or the connection is lost for good.
+        """
+        return self._decoder.decode(self.values(timeout_s))
+
+    def values(self, timeout_s: float) -> list[bytes]:
+        """Wait for messages and return their payloads.
+
+        Args:
+            timeout_s: The longest wait, in seconds; 0 for none.
 
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
@@ -118,7 +145,7 @@ class TopicSource:
                 values.append(message.value() or b"")
             else:
                 self._take_error(error, message)
-        return self._decoder.decode(values)
+        return values
 
     def _on_error(self, error: KafkaError) -> None:
         if refused := refusal(error):

@@ -5,22 +5,32 @@ of a file that can be read at any time is dropped.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from taskstream.batch import Batch
+import numpy as np
+
+from taskstream.batch import Batch, take
 from taskstream.batch_message import read_head
 from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
 from taskstream.encode import Messages
+from taskstream.grouping.names import CgroupNames
+from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
+from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.sink.capture import CaptureSink
 from taskstream.sink.kafka import KafkaSink
 
-__all__ = ["CaptureTarget", "ChartTarget", "KafkaTarget", "Shows"]
+__all__ = ["WINDOW_NS", "CaptureTarget", "ChartTarget", "GroupTarget", "KafkaTarget", "Shows"]
 
 WAIT_MS = 1 << 40
 """A queue wait that never ends: a replay waits for the broker."""
+
+
+WINDOW_NS = 10**9
+"""Intervals are whole seconds long, and begin at a whole second since boot."""
 
 
 class Shows(Protocol):
@@ -130,3 +140,46 @@ class CaptureTarget:
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once: a write is done when it returns."""
+
+
+class GroupTarget:
+    """Shows the intervals of the reports with the groups of their events.
+
+    Events that the ring had no room for are in the intervals alone, not in the groups.
+
+    Args:
+        tally: Counts by group; its windows must be of `WINDOW_NS`.
+        cgroups: Learns the names of the capture.
+        shows: Each is given every interval.
+    """
+
+    def __init__(self, tally: Tally, cgroups: CgroupNames, *shows: Shows) -> None:
+        self._tally, self._cgroups, self._shows = tally, cgroups, shows
+
+    def frame(self, _frame: Frame) -> bool:
+        """Have the events decoded, to be counted."""
+        return False
+
+    def write(self, batch: Batch) -> None:
+        """Count events; tasks of a snapshot have their command lines no more."""
+        running = batch.records["kind"] == KINDS["task"]
+        if running.any():
+            self._tally.meet(take(batch.records, np.flatnonzero(running)), {})
+        self._tally.add(batch)
+
+    def report(self, report: Report) -> None:
+        """Show the interval that was closed."""
+        interval = report.interval
+        if interval is None:
+            return
+        window = (interval.end_ns - 1) // WINDOW_NS
+        groups, zombies = self._tally.close(window, interval.end_ns)
+        for one in self._shows:
+            one.interval(replace(interval, groups=groups, zombies=zombies))
+
+    def names(self, names: Names) -> None:
+        """Learn the names of cgroups."""
+        self._cgroups.learn_all(names.cgroups.items())
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Return at once."""

@@ -31,6 +31,7 @@ _VERBS = {
     "run": "Record this host's task events: publish them and show the rates.",
     "topics": "Make the topic of the events, or check one that is there.",
     "schema": "Print the fields of an event.",
+    "top": "Show the rates live: by app, cgroup, service, command and user.",
 }
 
 

@@ -28,13 +28,15 @@ from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.stats import Account
 from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
 
-__all__ = ["replay"]
+__all__ = ["replay", "speed_of"]
 
 TARGETS = ("kafka", "charts", "json", "capture")
 
 
-def _speed(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    """Read ``max`` as 0, or a number greater than 0."""
+def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Read ``max`` as 0, or a number greater than 0; None is not given."""
+    if value is None:
+        return None
     if value == "max":
         return 0.0
     try:
@@ -51,7 +53,7 @@ def _speed(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 @click.option("--to", "to", required=True, type=click.Choice(TARGETS), help="Where to.")
 @click.option(
     "--speed",
-    callback=_speed,
+    callback=speed_of,
     default="max",
     show_default=True,
     metavar="max|N",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,10 @@ def stop_signals() -> Iterator[Stop]:
 
 @contextmanager
 def _reload_signal(groups: Groups) -> Iterator[None]:
-    """Take SIGHUP as the wish to read apps_groups.conf again."""
+    """Take SIGHUP as the wish to read apps_groups.conf again; a thread gets no signals."""
+    if current_thread() is not main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGHUP, lambda _signal, _frame: groups.reload())
     try:
         yield
@@ -321,6 +324,7 @@ def record(
     *,
     duration: float | None = None,
     force: bool = False,
+    say: Callable[[str], None] = _say,
 ) -> int:
     """Record until told to stop; return the exit code.
 
@@ -330,9 +334,10 @@ def record(
         screen_of: Makes what shows the run, of the settings with the broker's address.
         duration: Seconds after which to stop by itself.
         force: Write over a capture that is there.
+        say: Takes what is for people beside the screen.
     """
     with ExitStack() as stack:
-        groups = Groups(config, _say)
+        groups = Groups(config, say)
         stack.enter_context(_reload_signal(groups))
         embedded, published = config.bootstrap == EMBEDDED, config.bootstrap != OFF
         if embedded:
@@ -346,7 +351,7 @@ def record(
         )
         source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
         for note in source.notes:
-            _say(note)
+            say(note)
         publisher: Publisher = sink
         spooling: SpoolingSink | None = None
         if isinstance(sink, KafkaSink) and spool_mode != "off":
@@ -354,7 +359,7 @@ def record(
             stack.callback(spooling.close)
             publisher = spooling
             if spooling.earlier.received:
-                _say(f"{spooling.earlier.received:,} events of earlier runs are in the spool")
+                say(f"{spooling.earlier.received:,} events of earlier runs are in the spool")
         both: Sink = publisher
         capture: CaptureSink | None = None
         if config.capture_file != OFF:
@@ -362,8 +367,8 @@ def record(
             capture = open_capture(path, config, source.origin, replace=force)
             both = TopicAndCapture(publisher, capture)
         if published:
-            _say(f"publishing to {config.bootstrap}, topic {config.topic}")
-            _say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+            say(f"publishing to {config.bootstrap}, topic {config.topic}")
+            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         metrics = stack.enter_context(_metrics(config))
         screen = screen_of(config)
         stack.callback(screen.close)
@@ -397,16 +402,16 @@ def record(
         )
         screen.close()
         for reason, events in sink.errors.most_common(5):
-            _say(f"{events:,} events: {reason}")
+            say(f"{events:,} events: {reason}")
         if source.late:
-            _say(f"{source.late:,} events came out of a perf buffer too late to be in order")
+            say(f"{source.late:,} events came out of a perf buffer too late to be in order")
         if spooling is not None and spooling.earlier.received:
-            _say(earlier_line(spooling))
-        _say(totals.line())
+            say(earlier_line(spooling))
+        say(totals.line())
         captured = True
         if capture is not None:
             capture.close()
             capture_trouble.tell(capture)
-            _say(f"captured: {capture_line(capture)}")
+            say(f"captured: {capture_line(capture)}")
             captured = not capture.account.dropped
         return 0 if totals.complete and captured else LOSSES
