@@ -57,8 +57,7 @@ def table(results: Sequence[Result]) -> str:
             return "not run"
         said = list(result.verdict.notes)
         if result.verdict.outcome == "refused":
-            first, *more = result.verdict.message.splitlines()
-            said = [f"{first} {more[0].strip()}" if first.endswith(":") and more else first]
+            said = [result.verdict.message.splitlines()[0]]
         numbers = [str(texts.setdefault(text, len(texts) + 1)) for text in said]
         return f"{result.cell()} ({', '.join(numbers)})" if numbers else result.cell()
 
