@@ -50,7 +50,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=THEMES, help="one theme, or several")
     parser.add_argument("--quick", action="store_true", help="a smoke check of about a minute")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        nargs="?",
+        const=_PAGE,
+        metavar="PAGE",
+        help="write a page too, docs/benchmarks.md if none is named",
+    )
     return parser.parse_args()
 
 
@@ -80,7 +87,7 @@ def main() -> None:
     command = shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]])
     page = table.document(figures, about, command)
     if arguments.write:
-        _PAGE.write_text(page)
+        arguments.write.write_text(page)
     if arguments.json:
         rows = [figure.to_map() for figure in figures]
         print(json.dumps({"machine": about, "command": command, "figures": rows}, indent=1))

@@ -39,8 +39,8 @@ class _TimedSink(KafkaSink):
         self.served: list[tuple[int, bytes]] = []
         super().__init__(options)
 
-    def _on_delivery(self, events: int, error: Any, message: Any) -> None:
-        super()._on_delivery(events, error, message)
+    def _on_delivery(self, events: int, receipt: Any, error: Any, message: Any) -> None:
+        super()._on_delivery(events, receipt, error, message)
         self.served.append((clock.boot_ns(), message.value()))
 
 
