@@ -38,7 +38,7 @@ test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests 
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-all: PACKAGES += qemu-system-arm lld
-test-all: setup ## the same, and every hook mode on every kernel (docs/kernels.md)
+test-all: setup $(KAFKA) build/debian/unpacked ## the same, and every hook mode on every kernel (docs/kernels.md)
 	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current

@@ -194,13 +194,13 @@ def _failures(kernel: Kernel) -> Iterator[_Aim]:
         )
 
 
-# Called by release_task alone, once for each task that it releases; release_task itself may go on
-# to the leader of the task's process in the same call. (cgroup_task_release since 6.19: "cgroup:
-# Rename cgroup lifecycle hooks to cgroup_task_*()")
+# Called by release_task alone, once for each task that it releases. release_task itself is no
+# choice: it may go on to the leader of the task's process in the same call. (cgroup_task_release
+# since 6.19: "cgroup: Rename cgroup lifecycle hooks to cgroup_task_*()")
 _RELEASE = _Aim(
     "free",
     "on_release",
-    ("cgroup_task_release", "cgroup_release", "release_task"),
+    ("cgroup_task_release", "cgroup_release"),
     returns=False,
     stand_ins=(("on_free", "sched_process_free"),),
     without="released tasks are not seen, and so no zombies",
@@ -248,7 +248,7 @@ def choose(mode: Mode, kernel: Kernel) -> Plan:
         if not found:
             notes.append(f"{aim.without}: {reasons}")
         elif way == "tracepoint":
-            notes += _missing_stand_ins(aim, found, kernel)
+            notes += _missing_stand_ins(aim, found, type_format, kernel)
         if found and reasons and (way, reasons) not in fallen:
             fallen.append((way, reasons))
             notes.append(f"{_asked(mode, type_format)} falls back to `{way}`: {reasons}")
@@ -301,19 +301,29 @@ def _first_way(
         missing = kernel.lacks(_NEEDS[way]) if _NEEDS[way] else ""
         hooks = [] if missing else list(_hooks(aim, way, type_format, kernel))
         refused = [reason for hook in hooks if (reason := kernel.refusal(hook))]
-        if hooks and not refused:
-            return hooks, way, "; ".join(reasons)
+        kept = [hook for hook in hooks if not kernel.refusal(hook)]
+        if kept and (not refused or way == "tracepoint"):
+            return kept, way, "; ".join(reasons)
         if not missing and not hooks:
             missing = _absent(aim, way, kernel)
         reasons.append(f"{way}: {missing or refused[0]}")
     return [], "", "; ".join(reasons)
 
 
-def _missing_stand_ins(aim: _Aim, found: Sequence[Hook], kernel: Kernel) -> Iterator[str]:
-    """Yield a note for each tracepoint that is missing, where its system call is there."""
+def _missing_stand_ins(
+    aim: _Aim, found: Sequence[Hook], type_format: str, kernel: Kernel
+) -> Iterator[str]:
+    """Yield a note for each that is refused, and each missing one whose system call is there."""
+    refused = {
+        hook.program: kernel.refusal(hook)
+        for hook in _hooks(aim, "tracepoint", type_format, kernel)
+    }
     for program, target in aim.stand_ins:
         call = target.removeprefix("syscalls/sys_exit_")
         if any(hook.program == program for hook in found):
+            continue
+        if reason := refused.get(program):
+            yield f"failed {call} calls are not seen: {reason}"
             continue
         function = kernel.system_call(call)
         if function and kernel.find_function((function,), "kprobe"):

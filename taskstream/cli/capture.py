@@ -12,7 +12,8 @@ from taskstream import clock
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line, open_capture
 from taskstream.cli.option import size_option
-from taskstream.cli.run import live_options, stop_signals
+from taskstream.cli.record import live_options
+from taskstream.cli.stopping import stop_signals
 from taskstream.config import OFF, Config, load
 from taskstream.errors import ConfigError
 from taskstream.pipeline import Pipeline, Rhythm
@@ -103,7 +104,7 @@ def capture(
         _say(f"writing to {sink.files.writer.path}")
         screen = JsonLines() if as_json else PlainLines()
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
-        trouble = Trouble("capture")
+        trouble = Trouble(_say)
         pipeline = Pipeline(
             source,
             sink,

@@ -1,8 +1,7 @@
 """What the verbs that write captures share: options, and what they say at the end."""
 
+from collections.abc import Callable
 from pathlib import Path
-
-import click
 
 from taskstream import clock
 from taskstream.batch import Origin
@@ -12,7 +11,7 @@ from taskstream.config import Config
 from taskstream.sink.capture import CaptureSink
 from taskstream.source import cgroup_tree
 
-__all__ = ["capture_line", "open_capture"]
+__all__ = ["Trouble", "capture_line", "open_capture"]
 
 
 def open_capture(path: Path, config: Config, origin: Origin, *, replace: bool) -> CaptureSink:
@@ -49,8 +48,8 @@ def capture_line(sink: CaptureSink) -> str:
 class Trouble:
     """Tells of a disk that takes nothing, and of its return, once each."""
 
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._told = ""
 
     def tell(self, sink: CaptureSink) -> None:
@@ -58,7 +57,7 @@ class Trouble:
         if sink.trouble == self._told:
             return
         self._told = sink.trouble
-        text = f"{sink.trouble}: events are dropped, and counted" if sink.trouble else (
-            "the capture is written again"
-        )  # fmt: skip
-        click.echo(f"taskstream {self._verb}: {text}", err=True)
+        if sink.trouble:
+            self._say(f"{sink.trouble}: events are dropped, and counted")
+        else:
+            self._say("the capture is written again")

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from taskstream import clock
-from taskstream.cli.run import record, stop_signals
+from taskstream.cli.record import record
+from taskstream.cli.stopping import stop_signals
 from taskstream.config import EMBEDDED, OFF, Config, load
 from taskstream.sink.netdata import NetdataCharts
 
@@ -34,11 +35,15 @@ def netdata_plugin(seconds: int, config_file: Path | None) -> None:
     if config.bootstrap == EMBEDDED:
         config = replace(config, bootstrap=OFF)
     with stop_signals() as stopped:
-        sys.exit(record(config, stopped, _charts))
+        sys.exit(record(config, stopped, _charts, say=_say))
 
 
 def _charts(config: Config) -> NetdataCharts:
     return NetdataCharts(config.update_every_s, clock.boot_ns, semantics=config.chart_semantics)
+
+
+def _say(text: str) -> None:
+    click.echo(f"taskstream netdata-plugin: {text}", err=True)
 
 
 def script() -> None:

@@ -14,10 +14,10 @@ import click
 from taskstream.board.choice import Choice
 from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
+from taskstream.cli.job import Job, recording, replaying
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.cli.recording import Job, recording, replaying
 from taskstream.cli.replay import speed_of
-from taskstream.cli.run import Stop, stop_signals
+from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.config import OFF, Config, load
 from taskstream.consumer import TopicSource
 from taskstream.errors import ConfigError

@@ -223,6 +223,11 @@ def _try_default(
             yield Finding(f"hook {kind}", "fail", str(error), repair)
         return
     refused = _try_hooks(plan, options, kernel)
+    for hook, reason in refused.items():
+        if reason is not None and hook.kind == "free" and hook.via in ("fentry", "kprobe"):
+            kernel.refuse(hook, reason)  # as the agent does: there is another way
+            yield from _try_default(options, kernel, so_far)
+            return
     for kind in _KINDS:
         own = {hook.place: refused[hook] for hook in plan.hooks if hook.kind == kind}
         consequence = [note for note in plan.notes if note.startswith("failed ")]

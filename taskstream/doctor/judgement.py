@@ -58,6 +58,8 @@ class Finding:
     repair: str | None = None
 
 
+_NO_RETURN = "load mode `return` cannot be used with co-re tracing `tracepoint`"
+
 _FLAGS: dict[str, tuple[State, str]] = {
     "CONFIG_KPROBES": ("warn", "co-re tracing `probe` cannot be used, `tracepoint` can"),
     "CONFIG_BPF": ("fail", "there is no BPF"),
@@ -65,8 +67,8 @@ _FLAGS: dict[str, tuple[State, str]] = {
     "CONFIG_BPF_JIT": ("warn", "probes are slow, co-re tracing `trampoline` cannot be used"),
     "CONFIG_DEBUG_INFO_BTF": ("warn", "the CO-RE object cannot be relocated"),
     "CONFIG_TRACEPOINTS": ("fail", "there is nothing to attach to"),
-    "CONFIG_EVENT_TRACING": ("warn", "load mode `return` cannot be used"),
-    "CONFIG_FTRACE_SYSCALLS": ("warn", "load mode `return` cannot be used"),
+    "CONFIG_EVENT_TRACING": ("warn", _NO_RETURN),
+    "CONFIG_FTRACE_SYSCALLS": ("warn", _NO_RETURN),
 }
 
 _CAPABILITIES = {  # include/uapi/linux/capability.h
@@ -159,7 +161,7 @@ def judge_tracing(mounted: Mapping[str, str], readable: Iterable[str]) -> Findin
         readable: Mount points whose events this process can read.
     """
     usable = [point for point, kind in TRACING.items() if mounted.get(point) == kind]
-    without = "load mode `return` cannot be used"
+    without = _NO_RETURN
     if not usable:
         elsewhere = [p for p, kind in mounted.items() if kind == "tracefs"]
         found = f"only at {elsewhere[0]}" if elsewhere else "not mounted"
@@ -282,9 +284,9 @@ def judge_mode(
     broken = [hook for hook in reasons if hook.kind != "fail"]
     if broken:
         return Finding(check, "warn", f"no: {broken[0].place}: {reasons[broken[0]]}")
-    failed = next(iter(reasons), None)
-    modes = "entry, return" if not failed else f"entry; not return: {failed.place}"
-    modes += f": {reasons[failed]}" if failed else ""
+    whys = [f"{hook.place}: {why}" for hook, why in reasons.items()]
+    whys += [note for note in plan.notes if note.startswith("failed ")]
+    modes = f"entry; not return: {whys[0]}" if whys else "entry, return"
     release = next((hook.place for hook in plan.hooks if hook.kind == "free"), "none")
     late = ", late" if plan.release_late else ""
     return Finding(check, "ok", f"yes: {modes} (release at {release}{late})")

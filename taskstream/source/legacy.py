@@ -183,8 +183,8 @@ def _reason(said: str) -> str:
     misplaced = re.search(r'assert(?:ion)? failed[^"]*"(the kernel has .*?)"', said)
     if misplaced:
         return (
-            "ebpf type format `legacy` cannot be used: the headers are not those of the running "
-            f"kernel, for {misplaced[1]}; install those of {os.uname().release}"
+            "the headers are not those of the running kernel, for "
+            f"{misplaced[1]}; install those of {os.uname().release}"
         )
     lines = [line for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line]

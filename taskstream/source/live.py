@@ -8,6 +8,7 @@ import os
 import resource as limits
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -102,16 +103,20 @@ class LiveSource:
             try:
                 self._probes = load(plan, self.options, self._kernel, iterator=self._iterator)
             except KernelError as error:
-                if not self._iterator or SNAPSHOT.program not in str(error):
+                if self._iterator and SNAPSHOT.program in str(error):
+                    self._iterator = False  # no task iterator before 5.8
+                elif not self._refuse_what_does_not_load(plan):
                     raise
-                self._iterator = False  # no task iterator before 5.8
                 continue
             self._merge = TimeMerge(HOLD_NS) if plan.buffer == "perf" else None
-            self._number_from(self.origin.run_ns)
             try:
+                self._number_from(self.origin.run_ns)
                 self.attached_ns = self._attach()
             except HookRefusedError as refused:
                 self._probes.close()
+                if refused.hook == SNAPSHOT:
+                    self._iterator = False
+                    continue
                 if refused.hook.kind in ESSENTIAL:
                     raise KernelError(
                         f"{refused}; without it no {refused.hook.kind} events are seen, and "
@@ -124,6 +129,26 @@ class LiveSource:
                 raise
             else:
                 return
+
+    def _refuse_what_does_not_load(self, plan: Plan) -> bool:
+        """Find the hooks without which the rest may load; tell whether there are any.
+
+        A function to trace is looked up, and may be refused, when its program is loaded.
+        """
+        if plan.type_format != "co-re":
+            return False
+        found = False
+        for hook in plan.hooks:
+            if hook.kind in ESSENTIAL:
+                continue
+            try:
+                load(
+                    replace(plan, hooks=(hook,)), self.options, self._kernel, iterator=False
+                ).close()
+            except KernelError as error:
+                self._kernel.refuse(hook, str(error).splitlines()[0])
+                found = True
+        return found
 
     @property
     def plan(self) -> Plan:

@@ -83,7 +83,11 @@ class _CpuBuffer:
     def __init__(self, cpu: int, size: int) -> None:
         self.size = size
         self.descriptor = open_output(cpu, size // 4)
-        self._map = mmap.mmap(self.descriptor, mmap.PAGESIZE + size)
+        try:
+            self._map = mmap.mmap(self.descriptor, mmap.PAGESIZE + size)
+        except OSError:
+            os.close(self.descriptor)
+            raise
         self._head = np.frombuffer(self._map, np.uint64, 1, _HEAD_AT)
         self._tail = np.frombuffer(self._map, np.uint64, 1, _TAIL_AT)
         self._fence = Fence()
@@ -134,11 +138,15 @@ class _PerfBuffers:
         self._poll = select.epoll()
         self.descriptor = self._poll.fileno()
         self._buffers: list[_CpuBuffer] = []
-        for cpu in cpus:
-            buffer = _CpuBuffer(cpu, self.size)
-            self._buffers.append(buffer)
-            self._poll.register(buffer.descriptor, select.EPOLLIN | select.EPOLLET)
-            update(descriptor, cpu, np.array([buffer.descriptor], np.uint32))
+        try:
+            for cpu in cpus:
+                buffer = _CpuBuffer(cpu, self.size)
+                self._buffers.append(buffer)
+                self._poll.register(buffer.descriptor, select.EPOLLIN | select.EPOLLET)
+                update(descriptor, cpu, np.array([buffer.descriptor], np.uint32))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def waiting_bytes(self) -> int:

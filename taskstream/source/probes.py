@@ -7,6 +7,7 @@ difference from here on: both are maps and programs by descriptor.
 import mmap
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol, Self
 
@@ -75,6 +76,38 @@ def load(plan: Plan, options: LiveOptions, kernel: RunningKernel, *, iterator: b
         compiled = _load_legacy(plan, options, settings)
         return Probes(replace(plan, notes=(*plan.notes, *compiled.notes)), options, compiled)
     return Probes(plan, options, _load_core(plan, options, settings, kernel, iterator))
+
+
+def _buffers(
+    perf: bool, loaded: _Loaded, size: int, args_size: int
+) -> "tuple[FixedRing | FixedPerfBuffers, VariableRing | VariablePerfBuffers]":
+    """Map the buffers of events and arguments; if that fails, free what there is.
+
+    Raises:
+        KernelError: the kernel refuses it.
+    """
+    record, descriptor = RECORD.itemsize, loaded.map_descriptor
+    with ExitStack() as stack:
+        stack.callback(loaded.close)
+        events: FixedRing | FixedPerfBuffers
+        args: VariableRing | VariablePerfBuffers
+        try:
+            if perf:
+                events = FixedPerfBuffers(descriptor("events_perf"), size, record)
+                stack.callback(events.close)
+                args = VariablePerfBuffers(descriptor("args_perf"), args_size)
+            else:
+                events = FixedRing(descriptor("events"), size, record)
+                stack.callback(events.close)
+                args = VariableRing(descriptor("args"), args_size)
+        except OSError as error:
+            raise KernelError(
+                f"buffers of {size:,} and {args_size:,} bytes cannot be mapped: {error.strerror}; "
+                "run as root, grant CAP_IPC_LOCK, raise kernel.perf_event_mlock_kb, or make "
+                "[ring] size smaller"
+            ) from None
+        stack.pop_all()
+    return events, args
 
 
 def _boot_offset_ns() -> int:
@@ -175,15 +208,9 @@ class Probes:
         self._loaded = loaded
         self._attached: dict[str, Attachment] = {}
         self._missed: dict[str, int] = {}
-        self.events: FixedRing | FixedPerfBuffers
-        self.args: VariableRing | VariablePerfBuffers
-        size, args_size, record = options.ring_bytes, options.args_ring_bytes, RECORD.itemsize
-        if plan.buffer == "perf":
-            self.events = FixedPerfBuffers(self.map_descriptor("events_perf"), size, record)
-            self.args = VariablePerfBuffers(self.map_descriptor("args_perf"), args_size)
-        else:
-            self.events = FixedRing(self.map_descriptor("events"), size, record)
-            self.args = VariableRing(self.map_descriptor("args"), args_size)
+        self.events, self.args = _buffers(
+            plan.buffer == "perf", loaded, options.ring_bytes, options.args_ring_bytes
+        )
 
     def map_descriptor(self, name: str) -> int:
         """Return the descriptor of a map."""

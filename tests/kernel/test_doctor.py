@@ -249,6 +249,7 @@ def test_without_tracefs_load_mode_return_is_off_and_the_mount_repairs_it():
         assert found[check]["state"] == "warn"
         assert found[check]["repair"].startswith(mount)
     assert "load mode `return` cannot be used" in found["tracefs"]["found"]
+    assert "yes: entry; not return: failed " in found["mode co-re tracepoint"]["found"]
     assert "failed execve calls are not seen" in found["hook fail"]["found"]
     assert found["hook fork"]["state"] == "ok"
     code, found = diagnose(after=f"{COVER_TRACEFS}; {mount}")

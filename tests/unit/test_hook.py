@@ -244,14 +244,14 @@ def test_a_function_that_btf_does_not_have_may_still_be_probed():
 @pytest.mark.parametrize(("via", "tracing"), [("fentry", "trampoline"), ("kprobe", "probe")])
 def test_a_release_is_watched_in_the_newest_function_that_there_is(via, tracing):
     left = list(FUNCTIONS)
-    for function in ("cgroup_task_release", "cgroup_release", "release_task"):
+    for function in ("cgroup_task_release", "cgroup_release"):
         plan = choose(Wish("co-re", tracing), Answers(functions=tuple(left)))
         assert places(plan, "free") == [f"{via}/{function}"]
         assert plan.notes == ()
         left.remove(function)
     plan = choose(Wish("co-re", tracing), Answers(functions=tuple(left)))
     assert places(plan, "free") == ["tp_btf/sched_process_free"]
-    assert "has no cgroup_task_release or cgroup_release or release_task" in plan.notes[0]
+    assert "has no cgroup_task_release or cgroup_release" in plan.notes[0]
 
 
 def test_failed_creates_are_watched_in_do_fork_before_5_10():
@@ -339,6 +339,16 @@ def test_a_refused_hook_leads_to_the_next_way_and_then_to_the_one_after():
         "fentry/cgroup_task_release is refused; probe: kprobe/cgroup_task_release is refused",
         RELEASE_LATE,
     )
+
+
+def test_one_refused_tracepoint_of_several_takes_no_other_with_it():
+    wish, answers = Wish("co-re", "tracepoint", "return"), Answers()
+    before = places(choose(wish, answers), "fail")
+    (hook,) = [h for h in choose(wish, answers).hooks if h.target == "syscalls/sys_exit_vfork"]
+    answers.refusals[hook] = "Operation not permitted"
+    plan = choose(wish, answers)
+    assert places(plan, "fail") == [place for place in before if place != hook.place]
+    assert "failed vfork calls are not seen: Operation not permitted" in plan.notes
 
 
 def test_who_has_no_way_left_does_without_these_events_and_says_so():

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tests.kernel.check import PROGRAMS, ZAPPED, Verdict
+from tests.kernel.check import PROGRAMS, Verdict
 from tests.kernel.guest import arm64
 from tests.kernel.guest.fetch import KERNELS, FetchError, obtain
 from tests.kernel.guest.kernel import KernelImageError
@@ -231,8 +231,10 @@ ROWS = (
     _core(
         "trampoline",
         "return",
-        "forced: at release_task itself",
-        unseen={"free": ZAPPED},  # the leader that it goes on to, within the same call
+        "forced: neither cgroup_task_release nor cgroup_release",
+        _falls_back("trampoline", "tracepoint")
+        + "trampoline: this kernel has no cgroup_task_release or cgroup_release",
+        _LATE,
         without=["cgroup_task_release", "cgroup_release"],
     ),
     _core("trampoline", "entry", "forced: last thread by map", last_thread_by_map=True),

@@ -5,7 +5,8 @@ from threading import Event, Thread
 
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
-from taskstream.cli.run import Stop, record
+from taskstream.cli.record import record
+from taskstream.cli.stopping import Stop
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import CaptureError
 from taskstream.feed import IntervalFeed

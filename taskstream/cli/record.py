@@ -1,0 +1,233 @@
+"""The main job, for every verb that records: source, sinks and screens put together."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
+
+from taskstream import clock
+from taskstream.broker import EmbeddedBroker
+from taskstream.cli import LOSSES
+from taskstream.cli.capturing import Trouble as CaptureTrouble
+from taskstream.cli.capturing import capture_line, open_capture
+from taskstream.cli.spooling import earlier_line, open_spool
+from taskstream.cli.stopping import Stop
+from taskstream.cli.watching import Say, TopicCheck, Trouble
+from taskstream.config import EMBEDDED, OFF, Config
+from taskstream.groups import Groups
+from taskstream.interval import Interval
+from taskstream.meter import Meter
+from taskstream.pipeline import Pipeline, Rhythm, Sink
+from taskstream.sink.capture import CaptureSink
+from taskstream.sink.discard import Discard
+from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.pair import Publisher, TopicAndCapture
+from taskstream.sink.rates import RatesTopic
+from taskstream.sink.screen import Screen
+from taskstream.sink.spooling import SpoolingSink
+from taskstream.source.live import LiveOptions, LiveSource
+
+if TYPE_CHECKING:
+    from taskstream.sink.prometheus import Metrics
+
+__all__ = ["live_options", "record"]
+
+
+def record(
+    config: Config,
+    stop: Stop,
+    screen_of: Callable[[Config], Screen],
+    *,
+    duration: float | None = None,
+    force: bool = False,
+    say: Say,
+) -> int:
+    """Record until told to stop; return the exit code.
+
+    Args:
+        config: The effective settings.
+        stop: Tells when.
+        screen_of: Makes what shows the run, of the settings with the broker's address.
+        duration: Seconds after which to stop by itself.
+        force: Write over a capture that is there.
+        say: Takes what is for people beside the screen.
+    """
+    with ExitStack() as stack:
+        groups = Groups(config, say)
+        stack.enter_context(_reload_signal(groups))
+        embedded, published = config.bootstrap == EMBEDDED, config.bootstrap != OFF
+        if embedded:
+            broker = stack.enter_context(EmbeddedBroker())
+            config = replace(config, bootstrap=broker.address)
+        spool_mode = config.spool() if published and not embedded else "off"
+        sink = (
+            KafkaSink(_kafka_options(config, spooled=spool_mode != "off"))
+            if published
+            else Discard()
+        )
+        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
+        for note in source.notes:
+            say(note)
+        publisher: Publisher = sink
+        spooling: SpoolingSink | None = None
+        if isinstance(sink, KafkaSink) and spool_mode != "off":
+            spooling = open_spool(config, sink, source.origin, always=spool_mode == "always")
+            stack.callback(spooling.close)
+            publisher = spooling
+            if spooling.earlier.received:
+                say(f"{spooling.earlier.received:,} events of earlier runs are in the spool")
+        both: Sink = publisher
+        capture: CaptureSink | None = None
+        if config.capture_file != OFF:
+            path = Path(config.capture_file)
+            capture = open_capture(path, config, source.origin, replace=force)
+            both = TopicAndCapture(publisher, capture)
+        if published:
+            say(f"publishing to {config.bootstrap}, topic {config.topic}")
+            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+        metrics = stack.enter_context(_metrics(config, say))
+        screen = screen_of(config)
+        stack.callback(screen.close)
+        end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
+        pipeline = Pipeline(
+            source,
+            both,
+            Rhythm(
+                window_ns=config.update_every_s * 10**9,
+                flush_ms=config.flush_ms,
+                drain_timeout_s=config.drain_timeout_s,
+            ),
+            failures_watched=source.plan.failures_watched,
+            release_late=source.plan.release_late,
+            on_interval=_Intervals(config, source, sink, groups, screen, metrics),
+            groups=groups,
+        )
+        topic_check = TopicCheck(config, say) if published and not embedded else None
+        trouble, capture_trouble = Trouble(say), CaptureTrouble(say)
+
+        def watch() -> None:
+            trouble.tell(sink, spooling)
+            if topic_check is not None:
+                topic_check.tell()
+            if capture is not None:
+                capture_trouble.tell(capture)
+            screen.progress(pipeline.totals, sink.in_queue())
+
+        totals = pipeline.run(
+            lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns), watch
+        )
+        screen.close()
+        for reason, events in sink.errors.most_common(5):
+            say(f"{events:,} events: {reason}")
+        if source.late:
+            say(f"{source.late:,} events came out of a perf buffer too late to be in order")
+        if spooling is not None and spooling.earlier.received:
+            say(earlier_line(spooling))
+        say(totals.line())
+        captured = True
+        if capture is not None:
+            capture.close()
+            capture_trouble.tell(capture)
+            say(f"captured: {capture_line(capture)}")
+            captured = not capture.account.dropped
+        return 0 if totals.complete and captured else LOSSES
+
+
+def live_options(config: Config) -> LiveOptions:
+    """Return how to load the probes."""
+    return LiveOptions(
+        type_format=config.type_format,
+        tracing=config.tracing,
+        load_mode=config.load_mode,
+        buffer=config.buffer,
+        without=config.without,
+        pid_table_size=config.pid_table_size,
+        maps_per_core=config.maps_per_core,
+        cgroup_names=config.cgroups or config.capture_file != OFF,
+        charge_losses=config.apps or config.cgroups,
+        window_ns=config.update_every_s * 10**9,
+        ring_bytes=config.ring_bytes,
+        args_ring_bytes=config.args_ring_bytes,
+        args_max=config.args_max,
+    )
+
+
+def _kafka_options(config: Config, *, spooled: bool) -> KafkaOptions:
+    """Return where to publish; with a spool, librdkafka keeps trying for ever."""
+    endless = {"delivery.timeout.ms": "0"} if spooled else {}
+    if "message.timeout.ms" in config.kafka:  # the same setting by its other name
+        endless = {}
+    return KafkaOptions(
+        bootstrap=config.bootstrap,
+        topic=config.topic,
+        message=config.message,
+        shard_count=config.shard_count,
+        queue_wait_ms=config.queue_wait_ms,
+        patient=spooled,
+        settings={**endless, **config.kafka},
+    )
+
+
+@contextmanager
+def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
+    """Serve metrics, if that is wanted."""
+    if config.metrics_listen == OFF:
+        yield None
+        return
+    from taskstream.sink.prometheus import Metrics, MetricsServer  # takes its time
+
+    address, _, port = config.metrics_listen.rpartition(":")
+    metrics = Metrics(config.host_name())
+    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+        say(f"metrics at http://{address}:{server.port}/metrics")
+        yield metrics
+
+
+class _Intervals:
+    """Hands each interval, with what the agent costs, to all who show or publish it."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: LiveSource,
+        sink: KafkaSink | Discard,
+        groups: Groups,
+        screen: Screen,
+        metrics: "Metrics | None",
+    ) -> None:
+        self._meter = Meter()
+        self._source = source
+        self._sink = sink
+        self._groups = groups
+        self._outlets = [screen.interval]
+        if OFF not in (config.rates_topic, config.bootstrap):
+            rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
+            self._outlets.append(rates.interval)
+        if metrics is not None:
+            self._outlets.append(metrics.interval)
+
+    def __call__(self, interval: Interval) -> None:
+        agent = self._meter.read(
+            queued=self._sink.in_queue(),
+            dropped=self._sink.account.dropped,
+            forgotten=self._groups.forgotten,
+            uncharged=int(self._source.totals()["uncharged"].sum()),
+        )
+        for outlet in self._outlets:
+            outlet(replace(interval, agent=agent))
+
+
+@contextmanager
+def _reload_signal(groups: Groups) -> Iterator[None]:
+    """Take SIGHUP as the wish to read apps_groups.conf again; a thread gets no signals."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _signal, _frame: groups.reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,71 @@
+"""What a run tells of its broker, its spool and its topic while it goes on."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+
+from taskstream.cli.topics import plan_of
+from taskstream.config import Config
+from taskstream.errors import BrokerError
+from taskstream.sink.discard import Discard
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.spooling import SpoolingSink
+from taskstream.topic import judge
+from taskstream.topic_admin import TopicAdmin
+
+__all__ = ["Say", "TopicCheck", "Trouble"]
+
+Say = Callable[[str], None]
+"""Takes a line for people."""
+
+
+class TopicCheck:
+    """Looks at the topic in a thread of its own, for the loop may not wait for a broker."""
+
+    def __init__(self, config: Config, say: Say) -> None:
+        self._say = say
+        self._config = config
+        self._lines: list[str] = []
+        self._thread: Thread | None = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        with suppress(BrokerError):  # the sink tells of a broker that went away
+            state = TopicAdmin(self._config.bootstrap, self._config.kafka).describe(
+                self._config.topic
+            )
+            if state is not None:
+                self._lines = [misfit.line() for misfit in judge(plan_of(self._config), state)]
+
+    def tell(self) -> None:
+        """Say once what does not fit, when the answer is there."""
+        if self._thread is None or self._thread.is_alive():
+            return
+        self._thread = None
+        for line in self._lines:
+            self._say(f"topic {self._config.topic}: {line}")
+
+
+class Trouble:
+    """Tells of a broker that went away, and of its return, once each."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._told = self._told_of_spool = ""
+
+    def tell(self, sink: KafkaSink | Discard, spooling: SpoolingSink | None) -> None:
+        """Say what is new of the broker, and of the disk before it."""
+        if spooling is not None and spooling.spool.trouble != self._told_of_spool:
+            self._told_of_spool = spooling.spool.trouble
+            self._say(self._told_of_spool or "the spool is written again")
+        if sink.trouble == self._told:
+            return
+        self._told = sink.trouble
+        if not sink.trouble:
+            self._say("the broker answers again")
+        elif spooling is not None:
+            self._say(f"{sink.trouble}: events go to the spool, publishing goes on when it is back")
+        else:
+            self._say(
+                f"{sink.trouble}: {sink.in_queue():,} messages wait, those without room are dropped"
+            )
