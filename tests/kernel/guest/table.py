@@ -57,7 +57,7 @@ def table(results: Sequence[Result]) -> str:
             return "not run"
         said = list(result.verdict.notes)
         if result.verdict.outcome == "refused":
-            said = [result.verdict.message.splitlines()[0]]
+            said = [_beginning(result.verdict.message)]
         numbers = [str(texts.setdefault(text, len(texts) + 1)) for text in said]
         return f"{result.cell()} ({', '.join(numbers)})" if numbers else result.cell()
 
@@ -66,6 +66,12 @@ def table(results: Sequence[Result]) -> str:
     lines += [[row, *(cell(row, kernel) for kernel in kernels)] for row in rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return text + "".join(f"\n{number}. {said}" for said, number in texts.items()) + "\n"
+
+
+def _beginning(message: str) -> str:
+    """Return the first line of a message, with the next one if it only announces it."""
+    first, *more = message.splitlines() or [""]
+    return f"{first} {more[0].strip()}" if first.endswith(":") and more else first
 
 
 def kept() -> list[Result]:
@@ -90,7 +96,7 @@ def write(results: Sequence[Result]) -> None:
             "row": result.row,
             "verdict": {
                 "outcome": result.verdict.outcome,
-                "message": result.verdict.message.split("\n", 1)[0],
+                "message": _beginning(result.verdict.message),
                 "missed": result.verdict.missed,
                 "unseen": result.verdict.unseen,
                 "notes": result.verdict.notes,
