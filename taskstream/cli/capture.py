@@ -64,7 +64,7 @@ __all__ = ["capture"]
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+    help="Configuration file.  [default: the one that `taskstream config` names]",
 )
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no rates.")
@@ -102,7 +102,8 @@ def capture(
             _say(note)
         sink = open_capture(path, config, source.origin, replace=force)
         _say(f"writing to {sink.files.writer.path}")
-        screen = JsonLines() if as_json else PlainLines()
+        lines = JsonLines if as_json else PlainLines
+        screen = lines(semantics=config.chart_semantics)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         trouble = Trouble(_say)
         pipeline = Pipeline(

@@ -72,7 +72,7 @@ _OPTIONS = (
         "--config",
         "config_file",
         type=click.Path(path_type=Path),
-        help="Configuration file.  [default: /etc/taskstream/process.conf, if it is there]",
+        help="Configuration file.  [default: the one that `taskstream config` names]",
     ),
 )
 
