@@ -12,7 +12,7 @@ from taskstream.chart import DOCUMENTED
 from taskstream.columns import pack
 from taskstream.consumer import TopicSource
 from taskstream.feed import RatesFeed
-from taskstream.interval import COLUMNS, Interval, Series
+from taskstream.interval import COLUMNS, Agent, Interval, Series
 from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
 from tests.mock_cluster import MockCluster, missing
@@ -44,6 +44,7 @@ def interval(number: int) -> Interval:
         counts=(number,) * len(COUNTS),
         received=(number,) * len(COUNTS),
         groups={view: {"a": series, "b": series} for view in VIEWS[1:]},
+        agent=Agent(cpu_ns=number, resident_bytes=2 << 20, queued=3, dropped=4, forgotten=5),
     )
 
 
