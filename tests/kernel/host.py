@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,7 @@ __all__ = [
     "TICK_NS",
     "Task",
     "at_rest",
+    "descriptors",
     "forks_since_boot",
     "pid_namespace",
     "running_tasks",
@@ -99,3 +101,16 @@ def running_tasks() -> set[Task]:
 def pid_namespace(pid: int | str = "self") -> int:
     """Return the inode number of a live process's pid namespace."""
     return Path(f"/proc/{pid}/ns/pid").stat().st_ino
+
+
+def descriptors() -> dict[int, str]:
+    """Return what is open in this process, by number, but for pipes, sockets and their like.
+
+    Clients of a broker that an earlier test left to the garbage collector open and close those.
+    """
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            found[int(path.name)] = os.fspath(path.readlink())
+    passing = ("pipe:", "socket:", "anon_inode:[event")
+    return {number: what for number, what in found.items() if not what.startswith(passing)}

@@ -104,7 +104,12 @@ def _recording(
     def released() -> bool:
         reads.append(recorder.read().records)
         assert time.monotonic() < end or not hidden(), "the kernel hides events from BPF"
-        return all(len(recorder.events.of("free", pid=run.pid)) for run in runs.values())
+        events = recorder.events
+        if not all(len(events.of("free", pid=run.pid)) for run in runs.values()):
+            return False
+        made = (events.one("fork", pid=run.pid, ppid=os.getpid()) for run in runs.values())
+        kin = [events.family(fork).count() for fork in made]
+        return all(kinds.get("free") == kinds["exit"] for kinds in kin)
 
     wait_until(released, every_s=0.002)
     source.detach()

@@ -6,7 +6,6 @@ Real probes; only the refusal is made up.
 import errno
 import mmap
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +15,9 @@ from taskstream.hook import HookRefusedError
 from taskstream.source import live, ring
 from taskstream.source.live import LiveOptions, LiveSource
 from taskstream.source.probes import SNAPSHOT, Probes
+from tests.kernel.host import descriptors
 
 RETURN = LiveOptions(type_format="co-re", tracing="tracepoint", load_mode="return")
-
-
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_a_program_that_does_not_load_is_left_out_with_its_consequence(
@@ -35,7 +31,7 @@ def test_a_program_that_does_not_load_is_left_out_with_its_consequence(
         return load(plan, *rest, **more)
 
     monkeypatch.setattr(live, "load", picky)
-    before = descriptors()
+    before = sorted(descriptors().values())
     with LiveSource(RETURN, host="h") as source:
         seen = {hook.program for hook in source.plan.hooks}
         notes = [note for note in source.notes if note.startswith("failed ")]
@@ -44,7 +40,7 @@ def test_a_program_that_does_not_load_is_left_out_with_its_consequence(
     (note,) = notes
     assert note.startswith("failed execve calls are not seen: ")
     assert note.endswith("the kernel refused the BPF object: Invalid argument")
-    assert descriptors() == before
+    assert sorted(descriptors().values()) == before
 
 
 def test_a_kernel_that_loads_nothing_is_an_error_with_its_own_words(
@@ -103,9 +99,9 @@ def test_buffers_that_cannot_be_mapped_are_an_error_that_leaves_nothing_behind(
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(ring, "mmap", Mmap())
-    before = descriptors()
+    before = sorted(descriptors().values())
     with pytest.raises(
         KernelError, match=r"cannot be mapped: Operation not permitted; run as root"
     ):
         LiveSource(LiveOptions(type_format="co-re"), host="h")
-    assert descriptors() == before
+    assert sorted(descriptors().values()) == before
