@@ -44,7 +44,8 @@ static __always_inline struct cpu_totals *cpu_totals(void)
  * BPF has had an addition that returns the old value since 5.12 ("bpf: Add BPF_FETCH field /
  * create atomic_fetch_add instruction"), and BCC's compiler has none. A program that interrupts
  * this one may take the same number: the one that puts it into the map first has it. Interrupters
- * have gone by the time this goes on, so a few tries suffice.
+ * may be many (releases come in batches), but have gone, and have counted themselves, by the time
+ * this goes on: only those that it interrupts are still to count, so a few tries suffice.
  */
 static __always_inline __u64 take_number(struct cpu_totals *cpu)
 {
@@ -57,9 +58,10 @@ static __always_inline __u64 take_number(struct cpu_totals *cpu)
 		if (add_number(&claim, &one) != -17 /* EEXIST */)
 			break;
 		claim.number++;
+		if (claim.number < cpu->seq)
+			claim.number = cpu->seq;
 	}
-	if (cpu->seq <= claim.number)
-		cpu->seq = claim.number + 1;
+	__sync_fetch_and_add(&cpu->seq, 1);
 	return claim.number;
 }
 #else
