@@ -29,7 +29,7 @@ enum access {
 	PROBED,
 };
 
-/* A number of a CPU, claimed by the first program that puts it into a map (emit.h says why). */
+/* A number of a CPU, claimed by the first program that puts it into a map (number.h says why). */
 struct number_claim {
 	__u64 number;
 	__u64 cpu;

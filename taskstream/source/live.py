@@ -41,7 +41,7 @@ from taskstream.source.proc import running_tasks
 
 __all__ = ["LiveOptions", "LiveSource"]
 
-WINDOW_SLOTS = 64  # as in bpf/emit.h
+WINDOW_SLOTS = 64  # as in bpf/layout.h
 _ARGS_LOST = FLAGS["args_lost"].mask
 _ARGS = struct.Struct(
     "<" + "".join("_BH_I___Q"[ARGS_HEADER[name].itemsize] for name in ARGS_HEADER.names or ())
