@@ -20,9 +20,10 @@ from taskstream.pacing import Pacing
 from taskstream.rates import WindowCounts
 from taskstream.record import COUNTS
 from taskstream.report import CpuReport, Report
-from taskstream.stats import Account, RunTotals
+from taskstream.sink import Sink
+from taskstream.stats import RunTotals
 
-__all__ = ["Grouping", "Pipeline", "Rhythm", "Sink", "Source"]
+__all__ = ["Grouping", "Pipeline", "Rhythm", "Source"]
 
 SETTLE_NS = 100_000_000
 """How long after its end a window is read: a probe may have been interrupted in between."""
@@ -76,32 +77,6 @@ class Source(Protocol):
 
     def detach(self) -> None:
         """Stop new events."""
-
-
-class Sink(Protocol):
-    """What the pipeline needs of a publisher."""
-
-    @property
-    def account(self) -> Account:
-        """Fates of the events that it was given."""
-
-    def write(self, batch: Batch) -> None:
-        """Publish events, without waiting."""
-
-    def report(self, report: Report) -> None:
-        """Publish a report, without waiting."""
-
-    def tick(self) -> None:
-        """Go on with what is under way."""
-
-    def settle(self, seconds: float) -> None:
-        """Wait for what was published to be acknowledged, for at most ``seconds``."""
-
-    def dropped(self, cpu: int) -> tuple[int, ...]:
-        """Return the events of a CPU that were given up, by ``COUNTS``."""
-
-    def drain(self, seconds: float) -> None:
-        """Wait until all is published, for at most ``seconds``."""
 
 
 class Grouping(Protocol):

@@ -20,11 +20,12 @@ from taskstream.config import EMBEDDED, OFF, Config
 from taskstream.groups import Groups
 from taskstream.interval import Interval
 from taskstream.meter import Meter
-from taskstream.pipeline import Pipeline, Rhythm, Sink
+from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.sink import Sink
 from taskstream.sink.capture import CaptureSink
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
-from taskstream.sink.pair import Publisher, TopicAndCapture
+from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import Screen
 from taskstream.sink.spooling import SpoolingSink
@@ -71,7 +72,7 @@ def record(
         source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
         for note in source.notes:
             say(note)
-        publisher: Publisher = sink
+        publisher: Sink = sink
         spooling: SpoolingSink | None = None
         if isinstance(sink, KafkaSink) and spool_mode != "off":
             spooling = open_spool(config, sink, source.origin, always=spool_mode == "always")

@@ -3,39 +3,11 @@
 Rim by what its sinks touch.
 """
 
-from typing import Protocol
-
 from taskstream.batch import Batch
 from taskstream.report import Report
+from taskstream.sink import Sink
 from taskstream.sink.capture import CaptureSink
 from taskstream.stats import Account
-
-
-class Publisher(Protocol):
-    """A topic, with a spool before it or without one."""
-
-    @property
-    def account(self) -> Account:
-        """Fates of the events that it was given."""
-
-    def write(self, batch: Batch) -> None:
-        """Publish events."""
-
-    def report(self, report: Report) -> None:
-        """Publish a report."""
-
-    def tick(self) -> None:
-        """Go on with what is under way."""
-
-    def settle(self, seconds: float) -> None:
-        """Wait for acknowledgements."""
-
-    def dropped(self, cpu: int) -> tuple[int, ...]:
-        """Return the events of a CPU that were given up."""
-
-    def drain(self, seconds: float) -> None:
-        """Wait until all is published."""
-
 
 __all__ = ["TopicAndCapture"]
 
@@ -48,7 +20,7 @@ class TopicAndCapture:
         capture: Keeps books of its own.
     """
 
-    def __init__(self, topic: Publisher, capture: CaptureSink) -> None:
+    def __init__(self, topic: Sink, capture: CaptureSink) -> None:
         self._topic, self._capture = topic, capture
 
     @property
