@@ -167,30 +167,31 @@ class _Aim:
     """Something that happens in kernel functions, for which a tracepoint can stand in."""
 
     kind: str
+    what: str
     stem: str
     functions: tuple[str, ...]
     returns: bool
     stand_ins: tuple[tuple[str, str], ...]
-    without: str
+    unseen: str = "are not seen"
 
 
 def _failures(kernel: Kernel) -> Iterator[_Aim]:
     yield _Aim(
         "fail",
+        "failed fork, vfork, clone and clone3 calls",
         "on_create",
         ("kernel_clone", "_do_fork"),  # 5.10: "fork: rename _do_fork() to kernel_clone()"
         returns=True,
         stand_ins=tuple((f"on_{call}_return", f"syscalls/sys_exit_{call}") for call in _CREATES),
-        without="failed fork, vfork, clone and clone3 calls are not seen",
     )
     for call in ("execve", "execveat"):
         yield _Aim(
             "fail",
+            f"failed {call} calls",
             f"on_{call}",
             (kernel.system_call(call),),
             returns=True,
             stand_ins=((f"on_{call}_return", f"syscalls/sys_exit_{call}"),),
-            without=f"failed {call} calls are not seen",
         )
 
 
@@ -199,11 +200,12 @@ def _failures(kernel: Kernel) -> Iterator[_Aim]:
 # since 6.19: "cgroup: Rename cgroup lifecycle hooks to cgroup_task_*()")
 _RELEASE = _Aim(
     "free",
+    "released tasks",
     "on_release",
     ("cgroup_task_release", "cgroup_release"),
     returns=False,
     stand_ins=(("on_free", "sched_process_free"),),
-    without="released tasks are not seen, and so no zombies",
+    unseen="are not seen, and so no zombies",
 )
 
 _CGROUPS = ("cgroup_mkdir", "cgroup_rename", "cgroup_rmdir")
@@ -241,17 +243,19 @@ def choose(mode: Mode, kernel: Kernel) -> Plan:
     aims = [_RELEASE, *(_failures(kernel) if mode.load_mode == "return" else ())]
     via: Via = "tp_btf" if type_format == "co-re" else "raw_tracepoint"
     hooks = [Hook(kind, program, via, target) for kind, program, target in _LIFECYCLE]
-    fallen: list[tuple[str, str]] = []
+    fallen: dict[tuple[str, str], list[str]] = {}
     for aim in aims:
         found, way, reasons = _first_way(aim, ways, type_format, kernel)
         hooks += found
         if not found:
-            notes.append(f"{aim.without}: {reasons}")
+            notes.append(f"{aim.what} {aim.unseen}: {reasons}")
         elif way == "tracepoint":
             notes += _missing_stand_ins(aim, found, type_format, kernel)
-        if found and reasons and (way, reasons) not in fallen:
-            fallen.append((way, reasons))
-            notes.append(f"{_asked(mode, type_format)} falls back to `{way}`: {reasons}")
+        if found and reasons:
+            fallen.setdefault((way, reasons), []).append(aim.what)
+    for (way, reasons), whats in fallen.items():
+        part = f" for {', '.join(whats)}" if len(whats) < len(aims) else ""
+        notes.append(f"{_asked(mode, type_format)} falls back to `{way}`{part}: {reasons}")
     if mode.cgroup_names:
         hooks += _cgroup_hooks(via, kernel, notes)
     plan = Plan(type_format, buffer, tuple(hooks), tuple(notes))

@@ -85,8 +85,9 @@ def _everywhere(*notes: str, **more: Sequence[str]) -> dict[str, Sequence[str]]:
     return {kernel: (*notes, *more.get(kernel, ())) for kernel in KERNELS}
 
 
-def _falls_back(asked: str, to: str) -> str:
-    return f"ebpf co-re tracing `{asked}` falls back to `{to}`: "
+def _falls_back(asked: str, to: str, what: str = "") -> str:
+    part = f" for {what}" if what else ""
+    return f"ebpf co-re tracing `{asked}` falls back to `{to}`{part}: "
 
 
 def _core(
@@ -223,7 +224,7 @@ ROWS = (
         "trampoline",
         "return",
         "forced: neither kernel_clone nor _do_fork",
-        _falls_back("trampoline", "tracepoint")
+        _falls_back("trampoline", "tracepoint", "failed fork, vfork, clone and clone3 calls")
         + "trampoline: this kernel has no kernel_clone or _do_fork; probe: this kernel has no",
         met=False,
         without=["kernel_clone"],
@@ -232,7 +233,7 @@ ROWS = (
         "trampoline",
         "return",
         "forced: neither cgroup_task_release nor cgroup_release",
-        _falls_back("trampoline", "tracepoint")
+        _falls_back("trampoline", "tracepoint", "released tasks")
         + "trampoline: this kernel has no cgroup_task_release or cgroup_release",
         _LATE,
         without=["cgroup_task_release", "cgroup_release"],
