@@ -70,7 +70,7 @@ if [ "$TRACEFS" ]; then
 	mount -t debugfs debugfs /new/sys/kernel/debug
 fi
 groups=/new/sys/fs/cgroup
-if [ "$CGROUP" = v1 ]; then
+if [ "$CGROUP" != v2 ]; then
 	mount -t tmpfs tmpfs $groups
 	for controller in cpu cpuacct memory pids; do
 		mkdir $groups/$controller
@@ -78,9 +78,11 @@ if [ "$CGROUP" = v1 ]; then
 	done
 	[ -d $groups/pids ] || give_up "mount cgroup v1"
 	groups=$groups/unified
-	mkdir $groups
 fi
-mount -t cgroup2 cgroup2 $groups || give_up "mount cgroup v2"
+if [ "$CGROUP" != v1 ]; then
+	mkdir -p $groups
+	mount -t cgroup2 cgroup2 $groups || give_up "mount cgroup v2"
+fi
 ip link set lo up
 
 cp /command /new/run/command

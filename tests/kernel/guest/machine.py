@@ -109,8 +109,8 @@ class Layout:
     Attributes:
         btf: The kernel's type information, /sys/kernel/btf.
         headers: The kernel's headers, /lib/modules/RELEASE/build.
-        cgroup: ``v2``: one hierarchy at /sys/fs/cgroup. ``v1``: one for each controller there,
-            and v2 without controllers at /sys/fs/cgroup/unified.
+        cgroup: ``v2``: one hierarchy at /sys/fs/cgroup. ``v1``: one for each controller there.
+            ``hybrid``: these, and v2 without controllers at /sys/fs/cgroup/unified.
         tracefs: Tracefs and debugfs are mounted.
     """
 

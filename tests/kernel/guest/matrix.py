@@ -187,7 +187,13 @@ ROWS = (
         buffer="perf",
         ring_bytes=2 * TINY,
     ),
-    _core("probe", "return", "cgroup v1, no headers", layout=Layout(cgroup="v1", headers=False)),
+    _core(
+        "probe",
+        "return",
+        "cgroup v1 and v2, no headers",
+        layout=Layout(cgroup="hybrid", headers=False),
+    ),
+    _core("trampoline", "return", "cgroup v1 alone", layout=Layout(cgroup="v1")),
     _core(
         "tracepoint",
         "return",

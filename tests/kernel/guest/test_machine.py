@@ -25,7 +25,7 @@ def test_status_and_both_outputs_of_a_command_come_back_byte_by_byte(any_kernel:
 def test_a_guest_lacks_what_its_layout_leaves_out_and_writes_nothing_here(
     any_kernel: Kernel, tmp_path: Path
 ) -> None:
-    layout = Layout(btf=False, headers=False, cgroup="v1", tracefs=False)
+    layout = Layout(btf=False, headers=False, cgroup="hybrid", tracefs=False)
     script = (
         f"touch {tmp_path}/written; ls {tmp_path}; ls /sys/kernel/btf /sys/kernel/tracing "
         "/lib/modules/*/build /sys/fs/cgroup/unified/cgroup.procs /sys/fs/cgroup/pids/pids.max"
