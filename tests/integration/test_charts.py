@@ -13,10 +13,9 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import confluent_kafka
@@ -152,10 +151,10 @@ def start(folder: Path) -> Iterator[Callable[..., Agent]]:
             agent.process.wait()
 
 
-def work(folder: Path, place: Path | None = None) -> None:
-    """Run the workload, in a cgroup of its own if one is given."""
+def work(folder: Path, place: Path | None = None, *, first: str = "") -> None:
+    """Run the workload, in a cgroup of its own if one is given; `first` are builtins."""
     enter = f"echo $$ > {place}/cgroup.procs; exec" if place else "exec"
-    loop = f"i=0; while [ $i -lt {CHILDREN} ]; do {folder}/{MARK}_true; i=$((i + 1)); done"
+    loop = f"{first}i=0; while [ $i -lt {CHILDREN} ]; do {folder}/{MARK}_true; i=$((i + 1)); done"
     subprocess.run(["sh", "-c", f"{enter} {folder}/{MARK}_sh -c '{loop}'"], check=True)
 
 
@@ -207,20 +206,16 @@ def test_a_service_and_a_container_have_exactly_their_events(few, folder, start,
     assert is_expected(agent.counts("cgroup", CONTAINER[:12]), few)
 
 
-@contextmanager
-def frozen(agent: Agent) -> Iterator[None]:
-    """Let an agent read nothing for a while, so that its ring overflows.
+def overflow(agent: Agent, folder: Path, place: Path | None = None) -> None:
+    """Run the workload while the agent reads nothing; wait until it has caught up.
 
-    Not from the first moment: a process that moves to another cgroup unseen is charged there
-    with what it lost before.
+    The workload stops it, when it has begun where it belongs: a process that moves to another
+    cgroup unseen, or becomes another program, is charged as one of the two with all it lost.
     """
-    timer = Timer(0.03, agent.process.send_signal, [signal.SIGSTOP])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.join()
-        agent.process.send_signal(signal.SIGCONT)
+    work(folder, place, first=f"kill -STOP {agent.process.pid}; ")
+    before = len(agent.intervals)
+    agent.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: len(agent.intervals) > before)
 
 
 TINY = "[ring]\nsize = 4096\n[stream]\nflush ms = 300\n[global]\n"
@@ -233,8 +228,7 @@ def test_groups_stay_exact_when_the_ring_overflows(
     tiny = f"{TINY}maps per core = {maps_per_core}\n"
     agent = start("--apps", "--cgroups", "--update-every", update_every, text=tiny)
     for place in places.values():
-        with frozen(agent):
-            work(folder, place)
+        overflow(agent, folder, place)
     wait_for(is_over(agent, "app", "mine", 2), 60)
     assert agent.stop() == 3, agent.err.read_text()
     assert sum(interval["lost"] for interval in agent.intervals) > 20
@@ -248,8 +242,7 @@ def test_groups_stay_exact_when_the_ring_overflows(
 
 def test_a_table_that_is_too_small_for_the_losses_is_not_silent(folder, start):
     agent = start("--apps", "--update-every", "1", text=f"{TINY}pid table size = 1\n")
-    with frozen(agent):
-        work(folder)
+    overflow(agent, folder)
     wait_for(lambda: sum(interval["lost"] for interval in agent.intervals) > 20)
     agent.stop()
     charts = [interval["charts"] for interval in agent.intervals]
