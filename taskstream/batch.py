@@ -5,13 +5,25 @@ A noun: no I/O, no clock. Every source yields batches and every sink takes them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.record import KINDS, RECORD
 
-__all__ = ["Batch", "ExecText", "Origin", "in_time_order", "join_records", "take"]
+__all__ = [
+    "Batch",
+    "ExecText",
+    "Label",
+    "Labels",
+    "Origin",
+    "in_time_order",
+    "join",
+    "join_records",
+    "take",
+    "time_order",
+]
 
 ExecText = tuple[bytes, bytes]
 """filename and argv of one exec, as the kernel has them: argv with a NUL after each argument."""
@@ -26,6 +38,40 @@ class Origin:
     run_ns: int
 
 
+class Label(NamedTuple):
+    """What an agent knows of a task beside its record; None for what it does not know.
+
+    Attributes:
+        cgroup: Path in the v2 hierarchy, from its root.
+        container: Id of the container.
+        service: Name of the systemd service, without suffix.
+        app_group: Group of apps_groups.conf.
+    """
+
+    cgroup: str | None = None
+    container: str | None = None
+    service: str | None = None
+    app_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a batch's records.
+
+    Attributes:
+        table: Those that occur.
+        rows: Index in ``table`` of each record's; shape ``(n,)``.
+    """
+
+    table: Sequence[Label]
+    rows: NDArray[np.intp]
+
+    def column(self, name: str) -> list[str | None]:
+        """Return one member for each record."""
+        values = [getattr(label, name) for label in self.table]
+        return [values[row] for row in self.rows.tolist()]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Records of one origin.
@@ -37,6 +83,7 @@ class Batch:
         texts: filename and argv of exec records by ``(cpu, seq)``; none where they were lost.
         cgroups: id and path of the v2 cgroups that came to be, in order; a path of None: it is
             gone. Those of the records are here or came before, where the source tells any.
+        labels: None where nobody looked.
     """
 
     origin: Origin
@@ -44,12 +91,19 @@ class Batch:
     wall_offset_ns: int
     texts: Mapping[tuple[int, int], ExecText] = field(default_factory=dict)
     cgroups: Sequence[tuple[int, str | None]] = ()
+    labels: Labels | None = None
 
     def __post_init__(self) -> None:
         assert self.records.dtype == RECORD, self.records.dtype
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def part(self, rows: NDArray[np.intp] | slice) -> "Batch":
+        """Return some of the records, with their texts and labels; without ``cgroups``."""
+        records = self.records[rows] if isinstance(rows, slice) else take(self.records, rows)
+        labels = self.labels and Labels(self.labels.table, self.labels.rows[rows])
+        return Batch(self.origin, records, self.wall_offset_ns, self.texts, labels=labels)
 
     def of_kind(self, kind: str) -> NDArray[np.void]:
         """Return a copy of the records of one kind."""
@@ -79,6 +133,33 @@ def join_records(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     return joined
 
 
+def join(batches: Sequence[Batch]) -> Batch:
+    """Return one batch of some, at least one, of one origin and clock pair; without ``cgroups``."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    records = join_records([batch.records for batch in batches])
+    texts = {place: text for batch in batches for place, text in batch.texts.items()}
+    return Batch(first.origin, records, first.wall_offset_ns, texts, labels=_join_labels(batches))
+
+
+def _join_labels(batches: Sequence[Batch]) -> Labels | None:
+    if all(batch.labels is None for batch in batches):
+        return None
+    numbers: dict[Label, int] = {}
+    rows = []
+    for batch in batches:
+        labels = batch.labels or Labels([Label()], np.zeros(len(batch), np.intp))
+        places = [numbers.setdefault(label, len(numbers)) for label in labels.table]
+        rows.append(np.array(places, np.intp)[labels.rows])
+    return Labels(list(numbers), np.concatenate(rows))
+
+
+def time_order(records: NDArray[np.void]) -> NDArray[np.intp]:
+    """Return the rows by boot_ns, then cpu and seq."""
+    return np.lexsort((records["seq"], records["cpu"], records["boot_ns"]))
+
+
 def in_time_order(records: NDArray[np.void]) -> NDArray[np.void]:
     """Return a copy sorted by boot_ns, then cpu and seq."""
-    return take(records, np.lexsort((records["seq"], records["cpu"], records["boot_ns"])))
+    return take(records, time_order(records))

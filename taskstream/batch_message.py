@@ -12,10 +12,10 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, ExecText, Origin, in_time_order, join_records
+from taskstream.batch import Batch, ExecText, Labels, Origin, join_records, time_order
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_text, number, text, text_list
+from taskstream.member import exec_text, label_of, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.text import unescape
@@ -32,6 +32,7 @@ def decode_batch(value: bytes) -> Batch:
         strings = text_list(head, "strings")
         texts: dict[tuple[int, int], ExecText] = {}
         parts = [_read_group(group, rows, strings, texts) for group, rows in groups]
+        labels = _read_labels(head, groups)
         run_ns = int(np.uint64(number(head, "run_ns")))
         origin = Origin(text(head, "host"), text(head, "boot_id"), run_ns)
         wall_ns, boot_ns = (number(head["clock"], name) for name in ("wall_ns", "boot_ns"))
@@ -42,7 +43,7 @@ def decode_batch(value: bytes) -> Batch:
     records = join_records(parts)
     if len(records) != count:
         raise MessageError(f"a batch message says {count} events and holds {len(records)}")
-    return Batch(origin, in_time_order(records), offset, texts)
+    return Batch(origin, records, offset, texts, labels=labels).part(time_order(records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,22 @@ def _template(kind: str | None, names: tuple[str, ...]) -> RowTemplate | None:
     for flag in FLAGS.values():
         if flag.hides or flag.shows:
             masks |= {mask | flag.mask for mask in masks}
-    templates = (row_template(kind, mask) for mask in sorted(masks))
+    templates = (row_template(kind, mask, labelled="label" in names) for mask in sorted(masks))
     return next((t for t in templates if tuple(c.name for c in t.columns) == names), None)
+
+
+def _read_labels(head: dict[str, Any], groups: list[_Group]) -> Labels | None:
+    """Read the table of labels, and the index of each row, group by group."""
+    if "labels" not in head:
+        return None
+    table = [label_of(members) for members in head["labels"]]
+    numbers: list[int] = []
+    for group, rows in groups:
+        if len(rows):
+            numbers += np.array(_columns(group["fields"], rows)["label"], np.uint32).tolist()
+    if numbers and max(numbers) >= len(table):
+        raise IndexError(f"label {max(numbers)} of {len(table)}")
+    return Labels(table, np.array(numbers, np.intp))
 
 
 def _read_group(

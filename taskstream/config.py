@@ -294,6 +294,11 @@ class Config:
             return "overflow" if named else "off"
         return self.spool_mode
 
+    @property
+    def publishes(self) -> bool:
+        """Tell whether events go to a topic or to a file."""
+        return (self.bootstrap, self.capture_file) != (OFF, OFF)
+
     def host_name(self) -> str:
         """Return the host's name in messages: the one set, or the node name."""
         return self.host or os.uname().nodename

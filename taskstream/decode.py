@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Origin, take
+from taskstream.batch import Batch, ExecText, Label, Labels, Origin, take
 from taskstream.batch_message import decode_batch
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_text, number, text, text_list
+from taskstream.member import exec_text, label_of, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.report import Report
 from taskstream.shape import (
@@ -58,6 +58,7 @@ class _Tail(NamedTuple):
     """The texts that end an event."""
 
     origin: tuple[str, str]
+    label: Label
     comm: str
     filename: str | None
     argv: list[str] | None
@@ -199,6 +200,7 @@ def _texts_of(event: dict[str, Any]) -> _Tail:
     """Return the texts of an event; KeyError or TypeError where one is missing or no text."""
     return _Tail(
         (text(event, "host"), text(event, "boot_id")),
+        label_of(event),
         text(event, "comm"),
         None if event.get("filename") is None else text(event, "filename"),
         None if event.get("argv") is None else text_list(event, "argv"),
@@ -265,8 +267,17 @@ def _batches(rows: _Rows) -> list[Batch]:
         tails = [tail for tail in (rows.tails[p] for p in positions) if tail is not None]
         records = take(rows.records, np.array(positions))
         texts = _set_texts(records, tails)
-        batches.append(Batch(Origin(*origin, run_ns), records, offset, texts))
+        batch = Batch(Origin(*origin, run_ns), records, offset, texts, labels=_labels(tails))
+        batches.append(batch)
     return batches
+
+
+def _labels(tails: list[_Tail]) -> Labels | None:
+    numbers: dict[Label, int] = {}
+    rows = [numbers.setdefault(tail.label, len(numbers)) for tail in tails]
+    if numbers.keys() <= {Label()}:
+        return None
+    return Labels(list(numbers), np.array(rows, np.intp))
 
 
 def _set_texts(records: NDArray[np.void], tails: list[_Tail]) -> dict[tuple[int, int], ExecText]:

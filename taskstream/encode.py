@@ -8,6 +8,7 @@ events their arguments and to slice one ``bytes`` per event.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Origin, take
+from taskstream.batch import Batch, ExecText, Label, Origin, take
 from taskstream.columns import (
     SHORT_TEXT,
     Column,
@@ -127,23 +128,25 @@ class EventEncoder:
             "run_ns": origin.run_ns,
         }
         self._key_head = np.frombuffer(origin.host.encode() + b"/", np.uint8)
-        self._templates: dict[tuple[str, int, str | None], RowTemplate] = {}
+        self._templates: dict[tuple[str, int, str | None, bool], RowTemplate] = {}
 
-    def _template(self, group: Group) -> RowTemplate:
-        key = (group.kind, group.flags, group.call)
+    def _template(self, group: Group, *, labelled: bool) -> RowTemplate:
+        """Return the rows of a group; what differs from row to row in length is appended."""
+        key = (group.kind, group.flags, group.call, labelled)
         if key not in self._templates:
             texts = record.text_fields(group.kind)
             hidden = hidden_fields(group.kind, group.flags)
-            own = [f for f in texts if f.kinds and f.name not in hidden]
-            columns = columns_of(*key, keyed=True)
+            appended = {f.name for f in texts if f.kinds and f.name not in hidden}
+            appended |= set(Label._fields) if labelled else set()
+            columns = columns_of(group.kind, group.flags, group.call, keyed=True)
             columns = [replace(c, constant=self._known.get(c.name, c.constant)) for c in columns]
             columns += [
                 Column(f.wire, constant=self._known.get(f.name))
                 for f in texts
-                if not f.kinds and f.name != "comm"
+                if not f.kinds and f.name != "comm" and f.name not in appended
             ]
             columns.append(Column("comm", SHORT_TEXT))
-            self._templates[key] = RowTemplate(columns, keyed=True, more=len(own))
+            self._templates[key] = RowTemplate(columns, keyed=True, more=len(appended))
         return self._templates[key]
 
     def encode(self, batch: Batch) -> Messages:
@@ -162,15 +165,19 @@ class EventEncoder:
         order, groups = groups_of(records)
         records = take(records, order)
         columns = derived(records, batch.wall_offset_ns)
+        labels = _packed_labels(batch, order)
         listed: list[bytes] = []
         for group in groups:
             rows = records[group.rows]
-            matrix = self._template(group).encode(rows, columns[group.rows])
+            template = self._template(group, labelled=bool(labels))
+            matrix = template.encode(rows, columns[group.rows])
             messages = slices(matrix)
             if escaping:
                 for row in np.flatnonzero(rows["flags"] & ESCAPED).tolist():
                     head = matrix[row, : -1 - COMM_BYTES].tobytes()
                     messages[row] = head + pack(escape(_comm(rows["comm"][row])))
+            if labels:
+                messages = list(map(bytes.__add__, messages, labels[group.rows]))
             if group.kind == "exec" and not group.flags & _ARGS_LOST:
                 messages = list(map(bytes.__add__, messages, _packed_execs(batch, rows)))
             listed += messages
@@ -197,6 +204,19 @@ class EventEncoder:
 
 _IDENTITY = np.dtype([("tgid", ">u4"), ("start_ns", ">u8")])
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+
+
+def _packed_labels(batch: Batch, order: NDArray[np.intp]) -> list[bytes]:
+    """Return the members of each event's label, in another order; none where nobody looked."""
+    if batch.labels is None:
+        return []
+    packed = list(map(_packed_label, batch.labels.table))
+    return list(map(packed.__getitem__, batch.labels.rows[order].tolist()))
+
+
+@lru_cache(maxsize=4096)
+def _packed_label(label: Label) -> bytes:
+    return b"".join([pack(name) + pack(value) for name, value in label._asdict().items()])
 
 
 def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
@@ -247,8 +267,7 @@ def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
     spread = (batch.records["tgid"] * np.uint32(0x9E3779B1)) >> np.uint32(16)
     shard = spread % np.uint32(count)
     for number in np.unique(shard).tolist():
-        records = take(batch.records, np.flatnonzero(shard == number))
-        yield number, Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
+        yield number, batch.part(np.flatnonzero(shard == number))
 
 
 def encode_batch(
@@ -265,20 +284,20 @@ def encode_batch(
     for shard, whole in shards(batch, shard_count):
         key = f"{batch.origin.host}/{shard}".encode()
         parts = [
-            whole.records[start : start + most_events]
+            whole.part(slice(start, start + most_events))
             for start in range(0, len(whole), most_events)
         ]
         while parts:
-            records = parts.pop(0)
-            part = Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
+            part = parts.pop(0)
             value = _batch_message(part)
             if len(value) > most_bytes and len(part) > 1:
-                parts[:0] = [records[: len(part) // 2], records[len(part) // 2 :]]
+                half = len(part) // 2
+                parts[:0] = [part.part(slice(half)), part.part(slice(half, None))]
                 continue
             messages.values.append(value)
             messages.keys.append(key)
             messages.stamps_ms.append(int(_stamps_ms(part)[0]))
-            messages.records.append(records)
+            messages.records.append(part.records)
             cast("list[int]", messages.events).append(len(part))
     return messages
 
@@ -296,13 +315,17 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
     columns = derived(records, batch.wall_offset_ns)
     strings: dict[str, int] = {}
     indexes = _string_indexes(records, strings)
+    labels, label_rows = _labels_of(batch, order)
     packed_groups = [
         _pack_group(
             batch,
             group,
             records[group.rows],
-            row_template(group.kind, group.flags).encode(
-                records[group.rows], columns[group.rows], indexes[group.rows]
+            row_template(group.kind, group.flags, labelled=labels is not None).encode(
+                records[group.rows],
+                columns[group.rows],
+                indexes[group.rows],
+                *(numbers[group.rows] for numbers in label_rows),
             ),
         )
         for group in groups
@@ -318,6 +341,8 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
         "clock": {"boot_ns": boot_ns, "wall_ns": boot_ns + batch.wall_offset_ns},
         "strings": list(strings),
     }
+    if labels is not None:
+        head["labels"] = labels
     packed = bytearray([0x80 | len(head) + 1])
     for name, value in head.items():
         packed += pack(name) + pack(value)
@@ -333,7 +358,8 @@ def _pack_group(
     batch: Batch, group: Group, records: NDArray[np.void], rows: NDArray[np.uint8]
 ) -> bytes:
     """Pack one group: kind, names of the fields, what exec has besides, and the rows."""
-    names = [column.name for column in row_template(group.kind, group.flags).columns]
+    template = row_template(group.kind, group.flags, labelled=batch.labels is not None)
+    names = [column.name for column in template.columns]
     parts = {"kind": pack(group.kind), "fields": pack(names)}
     if group.call:
         parts["call"] = pack(group.call)
@@ -346,6 +372,17 @@ def _pack_group(
         packed += pack(name) + value
     packed += pack("rows") + _array32(len(rows)) + rows.tobytes()
     return bytes(packed)
+
+
+def _labels_of(
+    batch: Batch, order: NDArray[np.intp]
+) -> tuple[list[dict[str, str | None]] | None, list[NDArray[np.void]]]:
+    """Return the message's table of labels, and each record's index there, in another order."""
+    if batch.labels is None:
+        return None, []
+    used, rows = np.unique(batch.labels.rows[order], return_inverse=True)
+    table = [batch.labels.table[number]._asdict() for number in used.tolist()]
+    return table, [rows.astype(np.uint32).view([("label", "<u4")])]
 
 
 def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArray[np.void]:

@@ -5,6 +5,7 @@ apps_groups.conf, which may change while the agent runs, /proc, the cgroup tree.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from taskstream.batch import Batch
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.label import labels_of
 from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
@@ -72,24 +74,30 @@ class Groups:
             table_size=config.pid_table_size,
             is_zombie=proc.is_zombie,
         )
-        if config.cgroups:
+        self._labels = config.publishes
+        if config.cgroups or self._labels:
             self.cgroups.refresh()
 
-    def begin(self, snapshot: Batch) -> None:
-        """Take note of the tasks that ran before the first event."""
+    def begin(self, snapshot: Batch) -> Batch:
+        """Take note of the tasks that ran before the first event; return them with labels."""
         self._tally.meet(snapshot.records, self._cmdlines(snapshot.records))
+        return self.add(snapshot)
 
     def _cmdlines(self, running: NDArray[np.void]) -> dict[int, bytes]:
         return proc.cmdlines(set(running["tgid"].tolist())) if self._wanted else {}
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
+    def add(self, batch: Batch) -> Batch:
+        """Count a batch; return it with labels, if anybody gets to see them."""
         for id_, path in batch.cgroups:
             if path is None:
                 self.cgroups.remove(id_)
             else:
                 self.cgroups.learn(id_, path)
-        self._tally.add(batch)
+        apps = self._tally.add(batch)
+        if not self._labels or not len(batch):
+            return batch
+        groups = (apps, self._tally.processes.names) if self._wanted else None
+        return replace(batch, labels=labels_of(batch.records, self.cgroups, groups))
 
     def charge(
         self,

@@ -82,11 +82,11 @@ class Source(Protocol):
 class Grouping(Protocol):
     """What the pipeline needs of whoever counts events by group."""
 
-    def begin(self, snapshot: Batch) -> None:
-        """Take note of the tasks that ran before the first event."""
+    def begin(self, snapshot: Batch) -> Batch:
+        """Take note of the tasks that ran before the first event; return them with labels."""
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
+    def add(self, batch: Batch) -> Batch:
+        """Count a batch; return it with labels."""
 
     def charge(
         self,
@@ -106,11 +106,11 @@ class Grouping(Protocol):
 class _NoGroups:
     """Counts nothing by group."""
 
-    def begin(self, snapshot: Batch) -> None:
-        """Nobody asked."""
+    def begin(self, snapshot: Batch) -> Batch:
+        return snapshot
 
-    def add(self, batch: Batch) -> None:
-        """Nobody asked."""
+    def add(self, batch: Batch) -> Batch:
+        return batch
 
     def charge(
         self,
@@ -197,8 +197,7 @@ class Pipeline:
         """
         snapshot = self._source.snapshot()
         self._running = len(snapshot)
-        self._groups.begin(snapshot)
-        self._sink.write(snapshot)
+        self._sink.write(self._groups.begin(snapshot))
         pacing = Pacing(self._rhythm.flush_ms, self._rhythm.idle_ms)
         poll = select.epoll()
         # Edge-triggered: any event makes the ring readable, but only a full one wakes us.
@@ -220,8 +219,7 @@ class Pipeline:
         batch = self._source.read()
         if len(batch) or batch.cgroups:
             self._received.add(batch.records)
-            self._groups.add(batch)
-            self._sink.write(batch)
+            self._sink.write(self._groups.add(batch))
         else:
             self._sink.tick()
         self._wall_offset_ns = batch.wall_offset_ns

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from taskstream.batch import Batch, Origin, take
+from taskstream.batch import Batch, Origin
 from taskstream.capture.content import Loss, Names, content_of
 from taskstream.capture.frame import Damage, Frame, FrameKind
 from taskstream.capture.reader import CaptureFile
@@ -228,8 +228,8 @@ class _Pace:
             np.int64
         )
         for number in np.unique(slot).tolist():
-            records = take(batch.records, np.flatnonzero(slot == number))
-            self.wait_for(int(records["boot_ns"].min()), batch.origin, stop)
+            part = batch.part(np.flatnonzero(slot == number))
+            self.wait_for(int(part.records["boot_ns"].min()), batch.origin, stop)
             if stop():
                 return
-            yield Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
+            yield part

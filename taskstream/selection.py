@@ -65,8 +65,7 @@ class Selection:
         rows = self._rows(batch.records, path_of)
         if rows.all():
             return batch
-        records = take(batch.records, np.flatnonzero(rows))
-        return Batch(batch.origin, records, batch.wall_offset_ns, batch.texts)
+        return batch.part(np.flatnonzero(rows))
 
     def _rows(
         self, records: NDArray[np.void], path_of: Callable[[int], str | None]

@@ -52,7 +52,9 @@ def deciding_mask(kind: str) -> int:
     return sum(f.mask for f in FLAGS.values() if names & {*f.hides, *f.shows})
 
 
-def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[Column]:
+def columns_of(
+    kind: str, flags: int, call: str | None, *, keyed: bool, labelled: bool = False
+) -> list[Column]:
     """Return the columns of a row: all of an `event` map's, or those of a `batch` row.
 
     Args:
@@ -60,6 +62,7 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
         flags: The flags that decide which fields are known.
         call: Name of the failed call, for kind ``fail``.
         keyed: For the `event` map; else without what a `batch` message says once.
+        labelled: For a `batch` row that has a label.
     """
     hidden = hidden_fields(kind, flags)
     columns = []
@@ -79,6 +82,8 @@ def columns_of(kind: str, flags: int, call: str | None, *, keyed: bool) -> list[
             columns.append(Column(field.wire, field.type))
     if not keyed:
         columns.append(Column("comm", "u32"))
+        if labelled:
+            columns.append(Column("label", "u32"))
     return columns
 
 
@@ -169,9 +174,9 @@ _DERIVED = np.dtype(
 
 
 @lru_cache
-def row_template(kind: str, flags: int) -> RowTemplate:
+def row_template(kind: str, flags: int, *, labelled: bool = False) -> RowTemplate:
     """Return the shape of a `batch` message's rows of ``kind`` with these deciding flags."""
-    return RowTemplate(columns_of(kind, flags, None, keyed=False), keyed=False)
+    return RowTemplate(columns_of(kind, flags, None, keyed=False, labelled=labelled), keyed=False)
 
 
 NUMBERS = {

@@ -4,7 +4,7 @@ Pure: no I/O, no clock. The columns are the members of an `event` message, in it
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def columns(batch: Batch) -> Iterator[tuple[TableColumn, Known]]:
         Column, its values (an array for numbers, a list for texts), and which of them are known,
         an array of shape ``(n,)``.
     """
-    batch = Batch(batch.origin, marked(batch), batch.wall_offset_ns, batch.texts)
+    batch = replace(batch, records=marked(batch))
     known = _known(batch)
     computed = derived(batch.records, batch.wall_offset_ns)
     texts = _texts(batch)
@@ -81,8 +81,9 @@ def columns(batch: Batch) -> Iterator[tuple[TableColumn, Known]]:
         elif name in known:
             source = batch.records if name in (batch.records.dtype.names or ()) else computed
             yield column, (source[name], known[name])
-        else:  # a text that this version does not fill
-            yield column, ([None] * len(batch), np.zeros(len(batch), np.bool_))
+        else:
+            values = [None] * len(batch) if batch.labels is None else batch.labels.column(name)
+            yield column, (values, np.array([v is not None for v in values], np.bool_))
 
 
 def _known(batch: Batch) -> dict[str, NDArray[np.bool_]]:

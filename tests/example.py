@@ -8,13 +8,15 @@ writes them, and a test compares.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from taskstream import resource
-from taskstream.batch import Batch, Origin
+from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.columns import pack
 from taskstream.encode import EventEncoder, encode_batch
 from taskstream.interval import Interval
@@ -137,7 +139,15 @@ def _of_known(story: Iterator[Event]) -> Iterator[Event]:
         yield kind, kept
 
 
-STORY: Batch = batch(*_of_known(_story()), origin=_ORIGIN, wall_offset_ns=_WALL_OFFSET_NS)
+def _labelled(story: Batch) -> Batch:
+    """Tell of each event that it happened in a login session, to the group of the logins."""
+    label = Label(cgroup="/user.slice/user-1000.slice/session-3.scope", app_group="ssh")
+    return replace(story, labels=Labels([label], np.zeros(len(story), np.intp)))
+
+
+STORY: Batch = _labelled(
+    batch(*_of_known(_story()), origin=_ORIGIN, wall_offset_ns=_WALL_OFFSET_NS)
+)
 
 
 def _report() -> Report:

@@ -18,12 +18,15 @@ def events_of(value: bytes) -> list[dict[str, Any]]:
     shift = message["clock"]["wall_ns"] - message["clock"]["boot_ns"]
     common = {name: message[name] for name in ("v", "run_ns", "host", "boot_id")}
     common |= dict.fromkeys(("cgroup", "container", "service", "app_group"))
+    labels = message.get("labels", [])
     events = []
     for group in message["groups"]:
         for position, row in enumerate(group["rows"]):
             event = common | dict(zip(group["fields"], row, strict=True))
             event |= {"kind": group["kind"], "wall_ns": event["boot_ns"] + shift}
             event["comm"] = message["strings"][event["comm"]]
+            if "label" in event:
+                event |= labels[event.pop("label")]
             if "call" in group:
                 event["call"] = group["call"]
             for text in ("filename", "argv"):

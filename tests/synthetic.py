@@ -4,12 +4,13 @@ Every number differs from every other, so that no two columns can be mistaken fo
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, ExecText, Origin
+from taskstream.batch import Batch, ExecText, Label, Labels, Origin
 from taskstream.record import FIELDS, FLAGS, KINDS, RECORD, VERSION
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "each_kind",
     "event",
     "known",
+    "labelled",
     "lives",
     "visible",
 ]
@@ -84,6 +86,18 @@ def batch(*events: Event, origin: Origin = ORIGIN, wall_offset_ns: int = WALL_OF
     return Batch(origin, records, wall_offset_ns, texts)
 
 
+def labelled(given: Batch) -> Batch:
+    """Give the records three labels in turn; a fourth occurs nowhere."""
+    table = [
+        Label("/system.slice/größe.service", None, "größe", "web"),
+        Label("/nowhere", None, None, None),
+        Label("/docker/" + "7" * 64, "7" * 64, None, "other"),
+        Label(),
+    ]
+    rows = np.array([0, 2, 3], np.intp)[np.arange(len(given)) % 3]
+    return replace(given, labels=Labels(table, rows))
+
+
 def each_kind() -> Batch:
     """Make one event of every kind."""
     return batch(*(event(kind) for kind in KINDS))
@@ -126,12 +140,14 @@ def known(batches: Batch | Sequence[Batch]) -> list[dict[str, Any]]:
     kinds = {value: name for name, value in KINDS.items()}
     found = []
     for one in [batches] if isinstance(batches, Batch) else batches:
-        for record in one.records:
+        labels = one.labels or Labels([Label()], np.zeros(len(one), np.intp))
+        for record, row in zip(one.records, labels.rows.tolist(), strict=True):
             kind = kinds[int(record["kind"])]
             flags = int(record["flags"]) & ~_ESCAPED
             fate = {name: record[name].item() for name in visible(kind, flags)}
             fate |= {"flags": flags, "comm": bytes(record["comm"]).split(b"\0")[0]}
             fate |= {"origin": one.origin, "wall_ns": fate["boot_ns"] + one.wall_offset_ns}
+            fate["label"] = labels.table[row]
             if kind == "exec" and not flags & _ARGS_LOST:
                 filename, argv = one.texts[fate["cpu"], fate["seq"]]
                 whole = argv.removesuffix(b"\0").split(b"\0") if argv else []

@@ -94,9 +94,7 @@ class _Reader:
         for batch in decoded.batches:
             part = batch
             if self._left is not None:
-                part = Batch(
-                    batch.origin, batch.records[: self._left], batch.wall_offset_ns, batch.texts
-                )
+                part = batch.part(slice(self._left))
                 self._left -= len(part)
                 self.cut |= len(part) < len(batch)
             self._books.add(part)

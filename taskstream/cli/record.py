@@ -147,7 +147,7 @@ def live_options(config: Config) -> LiveOptions:
         without=config.without,
         pid_table_size=config.pid_table_size,
         maps_per_core=config.maps_per_core,
-        cgroup_names=config.cgroups or config.capture_file != OFF,
+        cgroup_names=config.cgroups or config.publishes,
         charge_losses=config.apps or config.cgroups,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,

@@ -154,6 +154,18 @@ class ProcessTable:
             append(group)
         return _Decided(rows, decided, execs, befores)
 
+    def of(self, running: NDArray[np.void]) -> NDArray[np.intp]:
+        """Return the number of the group of each running task, of those that were met."""
+        keys = identities(running["tgid"], running["process_start_ns"]).tolist()
+        return np.fromiter(
+            (
+                self._groups.get(key, self._coarse.get(tgid, (0, 0))[1])
+                for key, tgid in zip(keys, running["tgid"].tolist(), strict=True)
+            ),
+            np.intp,
+            len(keys),
+        )
+
     def _matched(
         self, records: NDArray[np.void], execs: NDArray[np.intp], texts: Texts
     ) -> list[int]:

@@ -9,14 +9,14 @@ closes is counted where it belongs.
 import errno
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, ExecText, join_records, take
+from taskstream.batch import Batch, join_records, take
 from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.cgroup import SERVICE
 from taskstream.grouping.loss import Charges
@@ -45,13 +45,12 @@ _WHOLE = ("app", "cgroup", "command", "user")
 
 _N = len(COLUMNS)
 _INIT = COLUMNS.index("fork_by_init")
-_FORK = KINDS["fork"]
+_FORK, _TASK = KINDS["fork"], KINDS["task"]
 _EXIT_PROCESS = COLUMNS.index("exit_process")
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 _LABEL = np.dtype([("comm", "<u8", (2,)), ("cgroup_id", "<u8"), ("uid", "<u4"), ("flags", "<u4")])
 
 Counts = dict[str, NDArray[np.int64]]
-Place = tuple[int, int]
 Rows = slice | NDArray[np.intp]
 
 
@@ -102,7 +101,7 @@ class Tally:
         self._cgroups = cgroups
         self._zombies = ZombieBook(is_zombie)
         self._labels = _Labels(choice)
-        self._kept: list[Batch] = []
+        self._kept: list[tuple[NDArray[np.void], NDArray[np.intp]]] = []
         self._kept_records = 0
         self._counts: dict[int, dict[str, Counts]] = {}
         self._rolls: defaultdict[str, Roll] = defaultdict(lambda: Roll(choice.limit))
@@ -124,12 +123,31 @@ class Tally:
         if self.choice.apps:
             self.processes.meet(running, cmdlines)
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch; events of kind ``task`` are not counted."""
-        self._kept.append(batch)
+    def add(self, batch: Batch) -> NDArray[np.intp]:
+        """Count a batch; events of kind ``task`` are not counted.
+
+        Returns:
+            The number of each record's app group in ``processes.names``; zeros where nobody asked.
+        """
+        apps = self._assign(batch)
+        self._kept.append((batch.records, apps))
         self._kept_records += len(batch)
         if self._kept_records >= KEEP_RECORDS:
             self._count()
+        return apps
+
+    def _assign(self, batch: Batch) -> NDArray[np.intp]:
+        records = batch.records
+        if not self.choice.apps:
+            return np.zeros(len(records), np.intp)
+        running = records["kind"] == _TASK
+        if not running.any():
+            return self.processes.assign(records, batch.texts)
+        apps = np.empty(len(records), np.intp)
+        apps[running] = self.processes.of(take(records, np.flatnonzero(running)))
+        events = np.flatnonzero(~running)
+        apps[events] = self.processes.assign(take(records, events), batch.texts)
+        return apps
 
     def charge(self, window: int, charges: Charges) -> None:
         """Count lost events where they belong; what they were besides, nobody knows."""
@@ -189,18 +207,15 @@ class Tally:
 
     def _count(self) -> None:
         """Count the records that were kept."""
-        batches, self._kept, self._kept_records = self._kept, [], 0
-        for batch in batches if len(batches) == 1 else _joined(batches):
-            self._count_records(batch.records, batch.texts)
-
-    def _count_records(self, records: NDArray[np.void], texts: Mapping[Place, ExecText]) -> None:
+        kept, self._kept, self._kept_records = self._kept, [], 0
+        records = join_records([records for records, _ in kept])
         column = count_column(records)
-        if (column < 0).any():
-            records = take(records, np.flatnonzero(column >= 0))
-            column = column[column >= 0]
-        if not len(records):
+        counted = np.flatnonzero(column >= 0)
+        if not len(counted):
             return
-        apps = self.processes.assign(records, texts) if self.choice.apps else None
+        apps = np.concatenate([apps for _, apps in kept])
+        if len(counted) < len(records):
+            records, column, apps = take(records, counted), column[counted], apps[counted]
         self._zombies.add(records)
         by_init = (records["kind"] == _FORK) & (records["caller_pid"] == 1)
         labels = self._labels.of(records) if self._labels.wanted else None
@@ -208,7 +223,7 @@ class Tally:
             cells = _Cells(column[here], by_init[here])
             found = self._counts.setdefault(number, {d: {} for d in self._dimensions()})
             _add(found["host"], {"": cells.sum()})
-            if apps is not None:
+            if self.choice.apps:
                 _add(found["app"], _named(cells.table(apps[here]), self.processes.names))
             if labels is not None:
                 self._labels.add(number, cells.table(labels[here]))
@@ -231,16 +246,6 @@ class Tally:
         """Count the labels' events under the names that the labels have by now."""
         for number, dimension, groups in self._labels.drain(self._cgroups):
             _add(self._counts[number][dimension], groups)
-
-
-def _joined(batches: Sequence[Batch]) -> Iterator[Batch]:
-    """Yield one batch of many of one origin, none of none."""
-    if batches:
-        texts: dict[Place, ExecText] = {}
-        for batch in batches:
-            texts |= batch.texts
-        records = join_records([batch.records for batch in batches])
-        yield Batch(batches[0].origin, records, batches[0].wall_offset_ns, texts)
 
 
 class _Cells:

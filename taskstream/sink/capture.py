@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import clock
-from taskstream.batch import Batch, join_records
+from taskstream.batch import Batch, join
 from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.rotation import CaptureFiles
@@ -102,13 +102,7 @@ class CaptureSink:
         gathered, self._gathered, self._gathered_events = self._gathered, [], 0
         if not gathered:
             return
-        first = gathered[0]
-        whole = first
-        if len(gathered) > 1:
-            texts = {place: text for batch in gathered for place, text in batch.texts.items()}
-            records = join_records([batch.records for batch in gathered])
-            whole = Batch(first.origin, records, first.wall_offset_ns, texts)
-        messages = encode_batch(whole, most_events=MOST_EVENTS)
+        messages = encode_batch(join(gathered), most_events=MOST_EVENTS)
         for value, records in zip(messages.values, messages.records, strict=True):
             self._append(value, records)
 

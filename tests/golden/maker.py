@@ -17,7 +17,7 @@ from taskstream.interval import Interval
 from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
 from taskstream.report import CpuReport, Report
 from tests.example import twin
-from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event
+from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, labelled
 
 __all__ = ["FOLDER", "add"]
 
@@ -81,12 +81,21 @@ def _messages() -> Iterator[tuple[str, bytes]]:
     (whole,) = encode_batch(_ALL).values
     yield "batch", whole
     yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
+    yield "event-labelled", EventEncoder(ORIGIN).encode(labelled(_BATCHES["exec"])).values[0]
+    (whole_labelled,) = encode_batch(labelled(_ALL)).values
+    yield "batch-labelled", whole_labelled
+    yield "foreign-batch-labelled", _foreign(whole_labelled)
     for kind in KINDS:
         plain = msgpack.unpackb(EventEncoder(ORIGIN).encode(_BATCHES[kind]).values[0])
         yield f"foreign-event-{kind}", msgpack.packb(dict(sorted(plain.items())))
-    yield "foreign-batch", msgpack.packb(dict(sorted(msgpack.unpackb(whole).items())))
+    yield "foreign-batch", _foreign(whole)
     yield "report", pack(_report(release_late=True).to_map())
     yield "report-release-at-once", pack(_report(release_late=False).to_map())
+
+
+def _foreign(value: bytes) -> bytes:
+    """Write a message as another library would, its members in another order."""
+    return msgpack.packb(dict(sorted(msgpack.unpackb(value).items())))
 
 
 def add(folder: Path, name: str, value: bytes) -> None:

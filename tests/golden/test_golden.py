@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from taskstream.batch import Origin
+from taskstream.batch import Label, Origin
 from taskstream.decode import MessageDecoder
 from taskstream.record import FIELDS, KINDS
 from tests.golden.maker import add
@@ -47,6 +47,7 @@ def meant(event: dict[str, Any]) -> dict[str, Any]:
     fate |= {"kind": list(KINDS).index(event["kind"]) + 1, "flags": event["flags"] & ~ESCAPED}
     fate |= {"wall_ns": event["wall_ns"], "comm": octets(event["comm"])}
     fate["origin"] = Origin(event["host"], event["boot_id"], event["run_ns"])
+    fate["label"] = Label(*(event.get(n) for n in ("cgroup", "container", "service", "app_group")))
     if "call" in event:
         fate["call"] = CALLS.index(event["call"]) + 1
     if "argv" in event:

@@ -22,10 +22,13 @@ import confluent_kafka
 import msgpack
 import pytest
 
+from taskstream.batch import Label
 from taskstream.broker import EmbeddedBroker
 from taskstream.chart import CHARTS, SCOPES
+from taskstream.record import FLAGS
 from taskstream.source import cgroup_tree
 from tests.kernel.guarded import guarded_tasks
+from tests.plain import events_of
 from tests.unpacked import environment, program
 
 pytestmark = pytest.mark.kernel
@@ -158,8 +161,8 @@ def work(folder: Path, place: Path | None = None, *, first: str = "") -> None:
     subprocess.run(["sh", "-c", f"{enter} {folder}/{MARK}_sh -c '{loop}'"], check=True)
 
 
-def rates(address: str, topic: str = "taskstream.rates") -> list[dict[str, Any]]:
-    """Read the topic of rates to its end."""
+def values_of(address: str, topic: str) -> list[bytes]:
+    """Read a topic to its end."""
     settings = {"bootstrap.servers": address, "group.id": "plain", "enable.partition.eof": True}
     consumer = confluent_kafka.Consumer(settings)
     partitions = consumer.list_topics(topic).topics[topic].partitions
@@ -171,7 +174,7 @@ def rates(address: str, topic: str = "taskstream.rates") -> list[dict[str, Any]]
         if message.error():
             ended += 1
         else:
-            found.append(msgpack.unpackb(message.value()))
+            found.append(message.value())
     consumer.close()
     return found
 
@@ -272,7 +275,7 @@ def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(folder, start, 
             work(folder, place)
         wait_for(is_over(agent, "app", "mine", 2))
         assert agent.stop() == 0, agent.err.read_text()
-        messages = rates(broker.address)
+        messages = list(map(msgpack.unpackb, values_of(broker.address, "taskstream.rates")))
     for what, dimension, count in (
         ("process_create", "calls", CHILDREN),
         ("task_exit", "call", CHILDREN + 1),
@@ -574,3 +577,34 @@ def test_netdata_has_every_documented_chart_as_the_table_has_it(folder, places, 
             assert tuple(found["dimensions"]) == chart.names
         label = SCOPES[chart.scope].label
         assert not label or found["chart_labels"][label]
+
+
+@pytest.mark.parametrize("message", ["event", "batch"])
+def test_events_say_where_they_belong_also_when_it_is_gone(folder, start, places, message):
+    moment = places["container"].parent / MOMENT
+    with EmbeddedBroker() as broker:
+        options = ("--bootstrap", broker.address, "--message", message)
+        agent = start("--apps", "--update-every", "1", *options)
+        work(folder, places["service"])
+        moment.mkdir()
+        work(folder, moment)
+        moment.rmdir()
+        wait_for(is_over(agent, "app", "mine", 2))
+        assert agent.stop() == 0, agent.err.read_text()
+        values = values_of(broker.address, "taskstream.events")
+    events = [event for value in values for event in events_of(value)]
+    names = Label._fields
+    found = Counter(
+        (event["kind"], *(event[name] for name in names))
+        for event in events
+        if event["kind"] in ("exec", "exit") and event["comm"] == f"{MARK}_true"
+    )
+    service = (f"/{PLACES['service']}", None, SERVICE, "mine")
+    container = (f"/docker/{MOMENT}", MOMENT, None, "mine")
+    expected = {
+        (kind, *label): CHILDREN for kind in ("exec", "exit") for label in (service, container)
+    }
+    assert found == expected
+    running = [event for event in events if event["kind"] == "task" and event["cgroup"] is None]
+    assert all(event["flags"] & FLAGS["cgroup_unknown"].mask for event in running)
+    assert any(event["kind"] == "task" and event["app_group"] == "others" for event in events)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from taskstream.batch import Batch, ExecText, Origin
+from taskstream.batch import Batch, ExecText, Label, Labels, Origin
 from taskstream.record import CALLS, FIELDS, FLAGS, KINDS, RECORD, VERSION
 from tests.synthetic import visible
 
@@ -40,6 +40,9 @@ plain_values = st.recursive(
     max_leaves=8,
 )
 """Whatever MessagePack can say."""
+
+_names = st.one_of(st.none(), st.text(max_size=12))
+_labels = st.lists(st.builds(Label, _names, _names, _names, _names), min_size=1, max_size=4)
 
 _known_bits = sum(flag.mask for flag in FLAGS.values())
 _flags = st.one_of(
@@ -85,7 +88,14 @@ def batches(draw: st.DrawFn, *, most: int = 8) -> Batch:
             cut = draw(st.integers(0, 3)) if flags & FLAGS["args_truncated"].mask else 0
             filename = draw(any_bytes)
             texts[int(record["cpu"]), seq] = filename, argv[: len(argv) - cut]
-    return Batch(draw(origins), records, draw(st.integers(0, 2**62)), texts)
+    labels = None
+    if draw(st.booleans()):
+        table = draw(_labels)
+        rows = draw(
+            st.lists(st.integers(0, len(table) - 1), min_size=len(records), max_size=len(records))
+        )
+        labels = Labels(table, np.array(rows, np.intp))
+    return Batch(draw(origins), records, draw(st.integers(0, 2**62)), texts, labels=labels)
 
 
 @st.composite

@@ -10,11 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from taskstream import record, resource
-from taskstream.batch import Batch, Origin
+from taskstream.batch import Batch, Label, Origin
 from taskstream.encode import EventEncoder, encode_batch, shards
 from taskstream.record import CALLS, FLAGS, KINDS
 from tests.plain import events_of
-from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, lives
+from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, labelled, lives
 
 VALIDATOR = Draft202012Validator(json.loads(resource.schema("task_event.json").read_text()))
 
@@ -115,9 +115,22 @@ def test_filename_and_argv_of_an_exec_are_text():
     assert cut["argv"] == ["cut", "sho"]
 
 
-def test_what_only_agents_of_a_later_issue_know_is_nil():
+def test_labels_are_nil_where_nobody_looked():
     for found in encoded(each_kind()):
-        assert [found[n] for n in ("cgroup", "container", "service", "app_group")] == [None] * 4
+        assert [found[n] for n in Label._fields] == [None] * 4
+
+
+def test_an_event_has_the_members_of_its_label():
+    given = labelled(each_kind())
+    for found, row in zip(encoded(given), given.labels.rows, strict=True):
+        assert [found[n] for n in Label._fields] == list(given.labels.table[row])
+
+
+def test_a_batch_has_a_table_of_the_labels_that_occur():
+    given = labelled(each_kind())
+    message = msgpack.unpackb(encode_batch(given).values[0])
+    assert message["labels"] == [given.labels.table[n]._asdict() for n in (0, 2, 3)]
+    assert "labels" not in msgpack.unpackb(encode_batch(each_kind()).values[0])
 
 
 # --- texts ---------------------------------------------------------------------------------------

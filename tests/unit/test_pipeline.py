@@ -281,12 +281,17 @@ class Grouping:
 
     def __init__(self) -> None:
         self.tally = tally()
-        self.add, self.close = self.tally.add, self.tally.close
+        self.close = self.tally.close
         self.begun_with: Batch | None = None
 
-    def begin(self, snapshot: Batch) -> None:
+    def begin(self, snapshot: Batch) -> Batch:
         self.begun_with = snapshot
         self.tally.meet(snapshot.records, {})
+        return snapshot
+
+    def add(self, batch: Batch) -> Batch:
+        self.tally.add(batch)
+        return batch
 
 
 @pytest.mark.parametrize("late_ms", [0, 300, 950])

@@ -12,10 +12,11 @@ import pytest
 from taskstream.encode import EventEncoder
 from taskstream.sink.table import CsvTable, JsonTable, ParquetTable
 from taskstream.table import TABLE_COLUMNS, columns
-from tests.synthetic import ORIGIN, batch, bits, each_kind, event
+from tests.synthetic import ORIGIN, batch, bits, each_kind, event, labelled
 
 GIVEN = [
     each_kind(),
+    labelled(each_kind()),
     batch(
         event("exec", comm=b"\xff", argv=b"a\\b\0\xfe\0"),
         event("exec", comm=b"a\\b", argv="größe\0".encode()),
