@@ -315,13 +315,13 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
     columns = derived(records, batch.wall_offset_ns)
     strings: dict[str, int] = {}
     indexes = _string_indexes(records, strings)
-    labels, label_rows = _labels_of(batch, order)
+    labels, label_rows = _batch_labels(batch, order)
     packed_groups = [
         _pack_group(
             batch,
             group,
             records[group.rows],
-            row_template(group.kind, group.flags, labelled=labels is not None).encode(
+            row_template(group.kind, group.flags, labelled=bool(labels)).encode(
                 records[group.rows],
                 columns[group.rows],
                 indexes[group.rows],
@@ -341,11 +341,10 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
         "clock": {"boot_ns": boot_ns, "wall_ns": boot_ns + batch.wall_offset_ns},
         "strings": list(strings),
     }
-    if labels is not None:
-        head["labels"] = labels
-    packed = bytearray([0x80 | len(head) + 1])
+    packed = bytearray([0x80 | len(head) + bool(labels) + 1])
     for name, value in head.items():
         packed += pack(name) + pack(value)
+    packed += labels
     packed += pack("groups") + _array32(len(groups)) + b"".join(packed_groups)
     return bytes(packed)
 
@@ -374,15 +373,20 @@ def _pack_group(
     return bytes(packed)
 
 
-def _labels_of(
-    batch: Batch, order: NDArray[np.intp]
-) -> tuple[list[dict[str, str | None]] | None, list[NDArray[np.void]]]:
-    """Return the message's table of labels, and each record's index there, in another order."""
+def _batch_labels(batch: Batch, order: NDArray[np.intp]) -> tuple[bytes, list[NDArray[np.void]]]:
+    """Pack the labels that occur; return each record's index among them, in another order."""
     if batch.labels is None:
-        return None, []
-    used, rows = np.unique(batch.labels.rows[order], return_inverse=True)
-    table = [batch.labels.table[number]._asdict() for number in used.tolist()]
-    return table, [rows.astype(np.uint32).view([("label", "<u4")])]
+        return b"", []
+    rows, table = batch.labels.rows[order], batch.labels.table
+    used = np.flatnonzero(np.bincount(rows, minlength=len(table)))
+    if len(used) < len(table):
+        rows, table = np.searchsorted(used, rows), [table[number] for number in used.tolist()]
+    maps = b"".join([_LABEL_MAP + _packed_label(label) for label in table])
+    packed = pack("labels") + array_header(len(table)) + maps
+    return packed, [rows.astype(np.uint32).view([("label", "<u4")])]
+
+
+_LABEL_MAP = bytes([0x80 | len(Label._fields)])
 
 
 def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArray[np.void]:
