@@ -21,7 +21,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-__all__ = ["JARS", "KafkaCluster", "missing"]
+__all__ = ["JARS", "KafkaCluster", "broker_process", "free_ports", "java", "missing"]
 
 JARS = Path(__file__).parents[2] / "build" / "kafka"
 START_S = 90
@@ -40,7 +40,7 @@ def missing() -> str:
     return ""
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Find ports that nobody has at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -50,6 +50,22 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for one in sockets:
             one.close()
+
+
+def java(main: str, *words: str) -> list[str]:
+    """Return the command line of one of Kafka's programs."""
+    return [*_JAVA, "-cp", f"{JARS}/*", main, *words]
+
+
+def broker_process(
+    properties: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a broker, which dies with the thread that calls this."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *java("kafka.Kafka", str(properties))],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
+        )  # fmt: skip
 
 
 def _id() -> str:
@@ -91,7 +107,7 @@ class KafkaCluster:
         self._environment = {**os.environ, **(environment or {})}
         self._client = dict(client or {})
         self.ids = range(1, brokers + 1)
-        ports = _free_ports(2 * brokers)
+        ports = free_ports(2 * brokers)
         self._ports = dict(zip(self.ids, ports[:brokers], strict=True))
         self._controllers = dict(zip(self.ids, ports[brokers:], strict=True))
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self._ports.values())
@@ -141,7 +157,7 @@ class KafkaCluster:
             "log.cleaner.dedupe.buffer.size": "16777216",
         }
         if inner == "INNER":
-            (port,) = _free_ports(1)
+            (port,) = free_ports(1)
             settings["listeners"] += f",INNER://127.0.0.1:{port}"
             settings["advertised.listeners"] += f",INNER://127.0.0.1:{port}"
             settings["listener.security.protocol.map"] += ",INNER:PLAINTEXT"
@@ -151,9 +167,6 @@ class KafkaCluster:
 
     def _properties(self, broker: int) -> Path:
         return self._folder / f"broker-{broker}.properties"
-
-    def _java(self, main: str, *words: str) -> list[str]:
-        return [*_JAVA, "-cp", f"{JARS}/*", main, *words]
 
     def _format(self, format_words: Sequence[str]) -> None:
         cluster = _id()
@@ -165,7 +178,7 @@ class KafkaCluster:
             words = ["format", "-t", cluster, "--initial-controllers", voters]
             words += ["-c", str(self._properties(broker)), *format_words]
             done = subprocess.run(
-                self._java("kafka.tools.StorageTool", *words), capture_output=True, text=True
+                java("kafka.tools.StorageTool", *words), capture_output=True, text=True
             )
             assert not done.returncode, done.stdout + done.stderr
 
@@ -173,12 +186,9 @@ class KafkaCluster:
             list(pool.map(one, self.ids))
 
     def _start(self, broker: int) -> None:
-        command = self._java("kafka.Kafka", str(self._properties(broker)))
-        with self.log(broker).open("ab") as log:
-            self._processes[broker] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment,
-            )  # fmt: skip
+        self._processes[broker] = broker_process(
+            self._properties(broker), self.log(broker), self._environment
+        )
 
     def log(self, broker: int) -> Path:
         """Return where a broker writes what it has to say."""
