@@ -46,6 +46,7 @@ LAYERS = {
         "table",
         "text",
         "topic",
+        "vocabulary",
     ],
     "rim": [
         "broker",
