@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from taskstream import clock
-from taskstream.batch import Batch
 from taskstream.cli import LOSSES
 from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import kafka_option, kafka_settings

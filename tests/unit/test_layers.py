@@ -37,6 +37,7 @@ LAYERS = {
         "hook",
         "member",
         "merge",
+        "message",
         "pacing",
         "rates",
         "schema",
