@@ -17,10 +17,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PACKAGES := clang libbpf-dev libc6-dev linux-libc-dev python3-venv \
 	python3-bpfcc \
 	bpftool clang-format kcat stress-ng tmux qemu-system-x86 busybox-static lz4 zstd \
-	default-jdk-headless maven openssl
+	default-jdk-headless maven openssl perl
 
 # What tests talk to: unpacked, not installed, so that none of it is started as a service.
-UNPACKED := prometheus \
+UNPACKED := prometheus libdata-messagepack-perl \
 	netdata-core libcap2 libjson-c5 libmnl0 libnetfilter-acct1 libuuid1 libuv1
 
 # asm/types.h lies in a directory of the machine's own, which clang -target bpf does not search.

@@ -7,7 +7,7 @@ events their arguments and to slice one ``bytes`` per event.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Label, Origin, take
+from taskstream.batch import Batch, Label, Origin, take
 from taskstream.columns import (
     SHORT_TEXT,
     Column,
@@ -27,7 +27,16 @@ from taskstream.columns import (
     pack_utf8s,
     slices,
 )
-from taskstream.record import FLAGS, KINDS, VERSION
+from taskstream.message import (
+    Messages,
+    ascii_comms,
+    comm_of,
+    event_keys,
+    exec_texts,
+    marked,
+    stamps_ms,
+)
+from taskstream.record import FLAGS, VERSION
 from taskstream.shape import (
     ESCAPED,
     Group,
@@ -37,81 +46,16 @@ from taskstream.shape import (
     hidden_fields,
     row_template,
 )
-from taskstream.text import escape, is_utf8, split_argv
+from taskstream.text import escape
 
 __all__ = [
     "EventEncoder",
-    "Messages",
     "encode_batch",
-    "marked",
     "shards",
 ]
 
 _ARGS_LOST = FLAGS["args_lost"].mask
-_NO_TEXT: ExecText = (b"", b"")
 COMM_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """Messages ready to be produced, in order; the lists are equally long.
-
-    Attributes:
-        values: MessagePack.
-        keys: Partitioning keys.
-        stamps_ms: Event time, Unix milliseconds.
-        records: The records of each message; or of all, where every message is one event.
-        events: Events in each message; None where every message is one event.
-    """
-
-    values: list[bytes]
-    keys: list[bytes]
-    stamps_ms: list[int]
-    records: list[NDArray[np.void]]
-    events: list[int] | None = None
-
-    @property
-    def count(self) -> int:
-        """Events in all messages."""
-        return len(self.values) if self.events is None else sum(self.events)
-
-    def records_from(self, at: int) -> list[NDArray[np.void]]:
-        """Return the records of the messages from ``at`` on."""
-        if self.events is None:
-            return [records[at:] for records in self.records]
-        return self.records[at:]
-
-
-# --- texts that are not UTF-8 -------------------------------------------------------------------
-
-
-def marked(batch: Batch) -> NDArray[np.void]:
-    """Return the records, with ``text_escaped`` set where a text is not UTF-8."""
-    records = batch.records
-    bad = [row for row, comm in enumerate(records["comm"].tolist()) if not is_utf8(_comm(comm))]
-    execs = np.flatnonzero(records["kind"] == KINDS["exec"])
-    for row, place in zip(execs.tolist(), _places(records[execs]), strict=True):
-        filename, argv = batch.texts.get(place, _NO_TEXT)
-        if not all(map(is_utf8, (filename, *split_argv(argv)))):
-            bad.append(row)
-    if bad:
-        records = take(records, np.arange(len(records)))
-        records["flags"][bad] |= ESCAPED
-    return records
-
-
-def _ascii_comms(records: NDArray[np.void]) -> bool:
-    """Tell whether every comm is ASCII, as nearly always."""
-    letters = np.ascontiguousarray(records["comm"]).view(np.uint64)
-    return not (letters & np.uint64(0x8080808080808080)).any()
-
-
-def _places(records: NDArray[np.void]) -> Iterator[tuple[int, int]]:
-    return zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
-
-
-def _comm(raw: bytes) -> bytes:
-    return raw.split(b"\0", 1)[0]
 
 
 # --- one message per event -----------------------------------------------------------------------
@@ -127,7 +71,6 @@ class EventEncoder:
             "boot_id": origin.boot_id,
             "run_ns": origin.run_ns,
         }
-        self._key_head = np.frombuffer(origin.host.encode() + b"/", np.uint8)
         self._templates: dict[tuple[str, int, str | None, bool], RowTemplate] = {}
 
     def _template(self, group: Group, *, labelled: bool) -> RowTemplate:
@@ -156,7 +99,7 @@ class EventEncoder:
             One message per event, in the order of the batch. The key is the host and the
             identity of the process, so one process stays in order in one partition.
         """
-        if _ascii_comms(batch.records):
+        if ascii_comms(batch.records):
             with suppress(UnicodeDecodeError):
                 return self._encode(batch, batch.records, escaping=False)
         return self._encode(batch, marked(batch), escaping=True)
@@ -175,7 +118,7 @@ class EventEncoder:
             if escaping:
                 for row in np.flatnonzero(rows["flags"] & ESCAPED).tolist():
                     head = matrix[row, : -1 - COMM_BYTES].tobytes()
-                    messages[row] = head + pack(escape(_comm(rows["comm"][row])))
+                    messages[row] = head + pack(escape(comm_of(rows["comm"][row])))
             if labels:
                 messages = list(map(bytes.__add__, messages, labels[group.rows]))
             if group.kind == "exec" and not group.flags & _ARGS_LOST:
@@ -185,25 +128,7 @@ class EventEncoder:
             place = np.empty(len(listed), np.intp)
             place[order] = np.arange(len(listed))
             listed = list(itemgetter(*place.tolist())(listed))
-        return Messages(listed, self._keys(batch), _stamps_ms(batch).tolist(), [batch.records])
-
-    def _keys(self, batch: Batch) -> list[bytes]:
-        """Return ``HOST/TGID-START`` per event, both numbers in fixed-width hexadecimal."""
-        identity = np.empty(len(batch), _IDENTITY)
-        identity["tgid"] = batch.records["tgid"]
-        identity["start_ns"] = batch.records["process_start_ns"]
-        digits = _HEX[identity.view(np.uint8)].view(np.uint8).reshape(len(batch), 24)
-        at = len(self._key_head)
-        keys = np.empty((len(batch), at + 25), np.uint8)
-        keys[:, :at] = self._key_head
-        keys[:, at : at + 8] = digits[:, :8]
-        keys[:, at + 8] = ord("-")
-        keys[:, at + 9 :] = digits[:, 8:]
-        return slices(keys)
-
-
-_IDENTITY = np.dtype([("tgid", ">u4"), ("start_ns", ">u8")])
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+        return Messages(listed, event_keys(batch), stamps_ms(batch).tolist(), [batch.records])
 
 
 def _packed_labels(batch: Batch, order: NDArray[np.intp]) -> list[bytes]:
@@ -220,39 +145,11 @@ def _packed_label(label: Label) -> bytes:
 
 
 def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
-    for filename, args in _exec_texts(batch, execs):
+    for filename, args in exec_texts(batch, execs):
         yield _FILENAME + pack_utf8(filename) + _ARGV + pack_utf8s(args)
 
 
 _FILENAME, _ARGV = pack("filename"), pack("argv")
-
-
-def _exec_texts(batch: Batch, execs: NDArray[np.void]) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Yield filename and arguments of execs as UTF-8, escaped where their flags say so.
-
-    Raises:
-        UnicodeDecodeError: one is no UTF-8, and no flag says so.
-    """
-    for place, bits in zip(_places(execs), execs["flags"].tolist(), strict=True):
-        filename, argv = batch.texts[place]
-        args = split_argv(argv)
-        if bits & ESCAPED:
-            filename, args = _escaped(filename), [_escaped(arg) for arg in args]
-        elif not (filename.isascii() and argv.isascii()):
-            filename.decode()
-            argv.decode()  # a NUL ends every character, so all are valid if this is
-        yield filename, args
-
-
-def _escaped(raw: bytes) -> bytes:
-    return escape(raw).encode()
-
-
-def _stamps_ms(batch: Batch) -> NDArray[np.int64]:
-    stamps: NDArray[np.int64] = (
-        batch.records["boot_ns"].astype(np.int64) + batch.wall_offset_ns
-    ) // 1_000_000
-    return stamps
 
 
 # --- one message per batch -----------------------------------------------------------------------
@@ -296,14 +193,14 @@ def encode_batch(
                 continue
             messages.values.append(value)
             messages.keys.append(key)
-            messages.stamps_ms.append(int(_stamps_ms(part)[0]))
+            messages.stamps_ms.append(int(stamps_ms(part)[0]))
             messages.records.append(part.records)
             cast("list[int]", messages.events).append(len(part))
     return messages
 
 
 def _batch_message(batch: Batch) -> bytes:
-    if _ascii_comms(batch.records):
+    if ascii_comms(batch.records):
         with suppress(UnicodeDecodeError):
             return _pack_batch(batch, batch.records)
     return _pack_batch(batch, marked(batch))
@@ -363,7 +260,7 @@ def _pack_group(
     if group.call:
         parts["call"] = pack(group.call)
     if group.kind == "exec" and not group.flags & _ARGS_LOST:
-        texts = list(_exec_texts(batch, records))
+        texts = list(exec_texts(batch, records))
         parts["filename"] = pack_utf8s([filename for filename, _ in texts])
         parts["argv"] = array_header(len(texts)) + b"".join([pack_utf8s(args) for _, args in texts])
     packed = bytearray([0x80 | len(parts) + 1])
@@ -396,7 +293,7 @@ def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArr
     indexes: dict[Any, int] = {}
     for key in dict.fromkeys(keys):  # each once, in order of appearance
         comm, bits = key if isinstance(key, tuple) else (key, 0)
-        text = escape(_comm(comm)) if bits else _comm(comm).decode()
+        text = escape(comm_of(comm)) if bits else comm_of(comm).decode()
         indexes[key] = strings.setdefault(text, len(strings))
     listed = list(map(indexes.__getitem__, keys))
     return np.array(listed, np.uint32).view([("comm", "<u4")])

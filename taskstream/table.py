@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.batch import Batch
-from taskstream.encode import marked
+from taskstream.message import marked
 from taskstream.record import CALLS, KINDS, VERSION
 from taskstream.shape import ESCAPED, derived, groups_of, hidden_fields
 from taskstream.text import escape, split_argv

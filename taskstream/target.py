@@ -14,10 +14,10 @@ from taskstream.batch import Batch, take
 from taskstream.batch_message import read_head
 from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
-from taskstream.encode import Messages
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
+from taskstream.message import Messages
 from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.sink.capture import CaptureSink

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["environment", "program"]
+__all__ = ["environment", "go_without", "perl", "program"]
 
 ROOT = Path(__file__).parents[1] / "build/debian"
 _FOLDERS = ("usr/bin", "usr/sbin")
@@ -19,11 +21,24 @@ def program(name: str) -> Path:
     found = next((path for path in unpacked if path.exists()), None)
     installed = shutil.which(name)
     if found is None and installed is None:
-        missing = f"no {name}: make build/debian/unpacked"
-        if os.environ.get("TASKSTREAM_REQUIRE_PROGRAMS") == "1":
-            pytest.fail(f"{missing}, and TASKSTREAM_REQUIRE_PROGRAMS=1 promises it")
-        pytest.skip(f"{missing} (TASKSTREAM_REQUIRE_PROGRAMS=1 makes this a failure)")
+        go_without(f"no {name}: make build/debian/unpacked")
     return found or Path(installed or "")
+
+
+def perl(module: str) -> dict[str, str]:
+    """Return an environment in which perl finds a module; skip or fail without it, likewise."""
+    folders = [str(path) for path in ROOT.glob("usr/lib/*/perl5/*")]
+    found = {**os.environ, "PERL5LIB": ":".join(folders)}
+    if subprocess.run(["perl", f"-M{module}", "-e1"], env=found, capture_output=True).returncode:
+        go_without(f"no {module} for perl: make build/debian/unpacked")
+    return found
+
+
+def go_without(missing: str) -> NoReturn:
+    """Skip a test for want of something, or fail where it was promised."""
+    if os.environ.get("TASKSTREAM_REQUIRE_PROGRAMS") == "1":
+        pytest.fail(f"{missing}, and TASKSTREAM_REQUIRE_PROGRAMS=1 promises it")
+    pytest.skip(f"{missing} (TASKSTREAM_REQUIRE_PROGRAMS=1 makes this a failure)")
 
 
 def environment() -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from taskstream import clock
-from taskstream.batch import Batch
 from taskstream.cli import LOSSES
 from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import kafka_option, kafka_settings
@@ -16,8 +16,23 @@ from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
 from taskstream.record import NO_CPU
 from taskstream.sequence import CpuSummary, StreamBooks
+from taskstream.vocabulary import VOCABULARIES, Vocabulary
 
 __all__ = ["consume"]
+
+Line = Callable[[dict[str, Any]], str]
+
+
+def _translated(vocabulary: Vocabulary) -> Line:
+    return lambda event: json.dumps(vocabulary.translate(event))
+
+
+_LINES: dict[str, Line] = {
+    "text": event_line,
+    "json": json.dumps,
+    **{name: _translated(vocabulary) for name, vocabulary in VOCABULARIES.items()},
+}
+"""How an event is printed, by the name of the format."""
 
 
 @click.command()
@@ -31,6 +46,13 @@ __all__ = ["consume"]
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no events, only the summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print events, then the summary, as JSON.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(_LINES)),
+    help="How to print events: text (the default), json, or JSON with the names of ocsf, ecs or "
+    "otel (docs/formats.md); the summary is for people.",
+)
 @kafka_option
 def consume(
     bootstrap: str,
@@ -41,6 +63,7 @@ def consume(
     from_end: bool,
     quiet: bool,
     as_json: bool,
+    form: str | None,
     kafka: tuple[str, ...],
 ) -> None:
     """Print the events of a topic, of both shapes, and report gaps and duplicates.
@@ -49,7 +72,10 @@ def consume(
     if the end of the topic was reached, says for each CPU of each run of an agent how many
     events were read and how many are missing. Exits with 3 if any are.
     """
-    reader = _Reader(StreamBooks(from_start=not from_end), count, quiet=quiet, as_json=as_json)
+    if as_json and form is not None:
+        raise click.UsageError("--json and --format exclude each other")
+    line = None if quiet else _LINES[form or ("json" if as_json else "text")]
+    reader = _Reader(StreamBooks(from_start=not from_end), count, line=line, as_json=as_json)
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
     told = ""
     with (
@@ -70,11 +96,11 @@ class _Reader:
     """Prints events and keeps the books."""
 
     def __init__(
-        self, books: StreamBooks, count: int | None, *, quiet: bool, as_json: bool
+        self, books: StreamBooks, count: int | None, *, line: Line | None, as_json: bool
     ) -> None:
         self._books = books
         self._left = count
-        self._quiet = quiet
+        self._line = line
         self._as_json = as_json
         self._rejected = 0
         self._events = 0
@@ -99,14 +125,8 @@ class _Reader:
                 self.cut |= len(part) < len(batch)
             self._books.add(part)
             self._events += len(part)
-            if not self._quiet:
-                self._print(part)
-
-    def _print(self, batch: Batch) -> None:
-        line = json.dumps if self._as_json else event_line
-        text = "\n".join(line(event) for event in event_maps(batch))
-        if text:
-            click.echo(text)
+            if self._line is not None and len(part):
+                click.echo("\n".join(map(self._line, event_maps(part))))
 
     def summarize(self, *, at_end: bool) -> int:
         """Print the summary; return the exit code.
@@ -121,7 +141,7 @@ class _Reader:
             click.echo(json.dumps(self._as_map(summaries, at_end=at_end)))
         else:
             for summary in summaries:
-                if summary.missing or summary.duplicates or self._quiet:
+                if summary.missing or summary.duplicates or self._line is None:
                     click.echo(f"taskstream consume: {_summary_line(summary)}", err=True)
             click.echo(
                 f"taskstream consume: read {self._events:,} events = "

@@ -18,8 +18,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from taskstream.batch import Batch, Origin
 from taskstream.columns import pack
 from taskstream.drops import DropCounts
-from taskstream.encode import EventEncoder, Messages, encode_batch
+from taskstream.encode import EventEncoder, encode_batch
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.message import Messages
 from taskstream.refusal import refusal
 from taskstream.report import Report
 from taskstream.sink.kafka_start import NoAnswerError, check_topic

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from taskstream.batch import Batch
 from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder, Messages, encode_batch
+from taskstream.encode import EventEncoder, encode_batch
+from taskstream.message import Messages
 from tests.bench.agent import SHAPES
 from tests.bench.figure import Effort, Figure, figure
 from tests.bench.sample import batches_of

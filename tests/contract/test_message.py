@@ -8,7 +8,8 @@ import pytest
 
 from taskstream.batch import Batch
 from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder, Messages, encode_batch
+from taskstream.encode import EventEncoder, encode_batch
+from taskstream.message import Messages
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, known, lives
 

@@ -19,6 +19,7 @@ from taskstream.columns import pack
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.vocabulary import VOCABULARIES
 from tests.command import Done, start, taskstream
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, lives
@@ -184,6 +185,31 @@ def test_events_of_every_kind_and_of_the_snapshot_are_printed(broker):
     done = consume(broker, fill(broker, "kinds", each_kind()), "-e", "--json")
     kinds = [json.loads(line)["kind"] for line in done.lines[:-1]]
     assert sorted(kinds) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("form", VOCABULARIES)
+def test_every_event_is_a_line_in_the_words_of_another_standard(broker, whole, form):
+    done = consume(broker, whole, "-e", "--format", form)
+    assert (done.code, closing(done)) == (0, (100, 100, 0, 0, 0))
+    published = [e for m in fetch(broker.address, whole) for e in in_message(m.value)]
+    expected = [VOCABULARIES[form].translate(e) for e in published]
+    found = map(json.loads, done.lines)
+    assert sorted(map(canonical, found)) == sorted(map(canonical, expected))
+
+
+def canonical(value: Any) -> str:
+    """Write a value so that the order of a map, or of a list of maps, says nothing."""
+    if isinstance(value, dict):
+        return repr(sorted((key, canonical(inner)) for key, inner in value.items()))
+    if isinstance(value, list) and all(isinstance(inner, dict) for inner in value):
+        return repr(sorted(map(canonical, value)))
+    return repr(value)
+
+
+def test_json_and_another_format_exclude_each_other(broker, whole):
+    done = consume(broker, whole, "-e", "--json", "--format", "ecs")
+    assert (done.code, done.out) == (2, "")
+    assert "--json and --format exclude each other" in done.err
 
 
 # --- what is missing -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 from taskstream.chart import CHARTS, SCOPES, STATES
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
+from taskstream.vocabulary import VOCABULARIES
 from tests.kernel.guest.table import DOCUMENT, document, kept
 
 ROOT = Path(__file__).parents[2]
@@ -66,3 +67,18 @@ def test_every_test_that_docs_delivery_names_exists() -> None:
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert named
     assert not [name for name in named if f"def {name}(" not in tests]
+
+
+def test_docs_formats_lists_every_name_of_every_vocabulary() -> None:
+    text = (ROOT / "docs/formats.md").read_text()
+    for vocabulary in VOCABULARIES.values():
+        part = text.partition(f"(`--format {vocabulary.name}`)\n")[2]
+        assert vocabulary.version in part.partition("|")[0]
+        table = part.partition("| --- | --- | --- |\n")[2].partition("\n\n")[0]
+        expected = [
+            f"| `{term.path}` | {' '.join(f'`{field}`' for field in term.fields)} | {term.how} |"
+            for term in vocabulary.terms
+        ]
+        assert [re.sub(r" +", " ", row) for row in table.splitlines()] == [
+            re.sub(r" +", " ", row) for row in expected
+        ]

@@ -37,6 +37,7 @@ LAYERS = {
         "hook",
         "member",
         "merge",
+        "message",
         "pacing",
         "rates",
         "schema",
@@ -46,6 +47,7 @@ LAYERS = {
         "table",
         "text",
         "topic",
+        "vocabulary",
     ],
     "rim": [
         "broker",
