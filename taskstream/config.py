@@ -177,6 +177,9 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "prometheus": {
         "listen": Option("metrics_listen", _listen, "HOST:PORT, PORT of this host alone, or off"),
     },
+    "control": {
+        "directory": Option("control_directory", _text, "the path of a directory, or off"),
+    },
     "stream": {
         "host": Option("host", _text, "a name"),
         "topic": Option("topic", _text, "the name of a topic"),
@@ -253,6 +256,7 @@ class Config:
     chart_names: int = 1000
     rates_topic: str = "taskstream.rates"
     metrics_listen: str = OFF
+    control_directory: str = "/run/taskstream"
     host: str = ""
     topic: str = "taskstream.events"
     message: str = "event"

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskstream.config import NONE, OPTIONS, Config, Setting, redacted
 
-__all__ = ["COMMAND_LINE", "DEFAULT", "Effective", "effective"]
+__all__ = ["COMMAND_LINE", "DEFAULT", "Effective", "effective", "in_force"]
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
@@ -55,6 +55,23 @@ def effective(
                 value, origin = given[option.name], COMMAND_LINE
             yield Effective(section, name, _written(value), origin)
     yield from _kafka(settings, given.get("bootstrap"), kafka)
+
+
+def in_force(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield every option of a run as a map: section, option, value, and whether by default."""
+    defaults = Config()
+    for section, options in OPTIONS.items():
+        for name, option in options.items():
+            value, default = getattr(config, option.name), getattr(defaults, option.name)
+            yield _in_force(section, name, _written(value), default=value == default)
+    default = config.bootstrap == defaults.bootstrap
+    yield _in_force("kafka", "bootstrap.servers", config.bootstrap, default=default)
+    for name, value in redacted(config.kafka).items():
+        yield _in_force("kafka", name, value, default=False)
+
+
+def _in_force(section: str, option: str, value: str, *, default: bool) -> dict[str, Any]:
+    return {"section": section, "option": option, "value": value, "default": default}
 
 
 def _written(value: Any) -> str:

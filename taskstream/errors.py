@@ -8,6 +8,7 @@ __all__ = [
     "BrokerError",
     "CaptureError",
     "ConfigError",
+    "ControlError",
     "KernelError",
     "MessageError",
     "RecordError",
@@ -43,3 +44,7 @@ class CaptureError(TaskstreamError):
 
 class ConfigError(TaskstreamError):
     """A configuration file or an option cannot be used."""
+
+
+class ControlError(TaskstreamError):
+    """A running agent cannot be reached, or will not do what was asked."""

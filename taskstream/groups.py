@@ -133,6 +133,34 @@ class Groups:
         """Processes that were forgotten before they were released."""
         return self._tally.processes.forgotten
 
+    @property
+    def choice(self) -> Choice:
+        """By what is counted now."""
+        return self._tally.choice
+
+    def choose(self, *, apps: bool, cgroups: bool) -> None:
+        """Count by app group, and by cgroup, from the next batch on, or no more.
+
+        Counters that were kept before go on from where they were.
+
+        Raises:
+            ConfigError: apps_groups.conf cannot be read, or is wrong; nothing has changed.
+        """
+        before = self._tally.choice
+        choice = replace(before, apps=apps, cgroups=cgroups)
+        if apps and not before.apps:
+            path = place.find(place.APP_GROUPS)
+            rules = read_app_groups(path)
+            self._state, self._wanted = _state(path), True
+            self._tally.choose(choice)
+            running = self._running()
+            self._tally.use(rules, running, self._cmdlines(running))
+        else:
+            self._wanted = apps
+            self._tally.choose(choice)
+        if cgroups and not before.cgroups:
+            self.cgroups.refresh()
+
     # --- other rules ---
 
     def reload(self) -> None:

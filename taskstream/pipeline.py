@@ -279,6 +279,10 @@ class Pipeline:
         self._begin_ns, self._missed = end_ns, missed
         return interval
 
+    def settle_losses(self) -> None:
+        """Count in the groups what was lost so far; for whoever changes what they count next."""
+        self._charge(self._now_ns() // self._rhythm.window_ns)
+
     def _charge(self, window: int) -> None:
         """Count in the groups what found no room, if anything was lost since the last time."""
         if not self._loses and not self._source.totals()["lost"].any():

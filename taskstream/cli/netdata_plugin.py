@@ -10,6 +10,7 @@ from taskstream import clock
 from taskstream.cli.record import record
 from taskstream.cli.stopping import stop_signals
 from taskstream.config import EMBEDDED, OFF, Config, load
+from taskstream.control.function import NetdataFunction
 from taskstream.sink.netdata import NetdataCharts
 
 __all__ = ["netdata_plugin", "script"]
@@ -35,7 +36,15 @@ def netdata_plugin(seconds: int, config_file: Path | None) -> None:
     if config.bootstrap == EMBEDDED:
         config = replace(config, bootstrap=OFF)
     with stop_signals() as stopped:
-        sys.exit(record(config, stopped, _charts, say=_say))
+        sys.exit(
+            record(
+                config,
+                stopped,
+                _charts,
+                say=_say,
+                doors=lambda answer: [NetdataFunction(answer)],
+            )
+        )
 
 
 def _charts(config: Config) -> NetdataCharts:

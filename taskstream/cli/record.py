@@ -13,10 +13,13 @@ from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
 from taskstream.cli.capturing import capture_line, open_capture
+from taskstream.cli.controlling import open_socket
 from taskstream.cli.spooling import earlier_line, open_spool
+from taskstream.cli.state import State
 from taskstream.cli.stopping import Stop
 from taskstream.cli.watching import Say, TopicCheck, Trouble
 from taskstream.config import EMBEDDED, OFF, Config
+from taskstream.control import Answer, Door
 from taskstream.groups import Groups
 from taskstream.interval import Interval
 from taskstream.meter import Meter
@@ -30,11 +33,15 @@ from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import Screen
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.source.live import LiveOptions, LiveSource
+from taskstream.steering import Steering
 
 if TYPE_CHECKING:
     from taskstream.sink.prometheus import Metrics
 
 __all__ = ["live_options", "record"]
+
+SWITCHED_TABLE_SIZE = 4096
+"""Entries of the table of losses where nothing needs it yet: some 1 MB, however many the CPUs."""
 
 
 def record(
@@ -45,6 +52,7 @@ def record(
     duration: float | None = None,
     force: bool = False,
     say: Say,
+    doors: Callable[[Answer], list[Door]] = lambda _answer: [],
 ) -> int:
     """Record until told to stop; return the exit code.
 
@@ -55,6 +63,7 @@ def record(
         duration: Seconds after which to stop by itself.
         force: Write over a capture that is there.
         say: Takes what is for people beside the screen.
+        doors: Opens where requests come in, beside the control socket.
     """
     with ExitStack() as stack:
         groups = Groups(config, say)
@@ -69,7 +78,8 @@ def record(
             if published
             else Discard()
         )
-        source = stack.enter_context(LiveSource(live_options(config), host=config.host_name()))
+        probes = live_options(config, switched=config.control_directory != OFF)
+        source = stack.enter_context(LiveSource(probes, host=config.host_name()))
         for note in source.notes:
             say(note)
         publisher: Sink = sink
@@ -93,6 +103,7 @@ def record(
         screen = screen_of(config)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
+        intervals = _Intervals(config, source, sink, groups, screen, metrics)
         pipeline = Pipeline(
             source,
             both,
@@ -103,9 +114,15 @@ def record(
             ),
             failures_watched=source.plan.failures_watched,
             release_late=source.plan.release_late,
-            on_interval=_Intervals(config, source, sink, groups, screen, metrics),
+            on_interval=intervals,
             groups=groups,
         )
+        state = State(config, source, sink, pipeline)
+        intervals.outlets.append(state.interval)
+        steering = Steering(config, groups, pipeline.settle_losses, state, say=say)
+        open_doors = [*open_socket(config, steering.answer, say), *doors(steering.answer)]
+        for door in open_doors:
+            stack.callback(door.close)
         topic_check = TopicCheck(config, say) if published and not embedded else None
         trouble, capture_trouble = Trouble(say), CaptureTrouble(say)
 
@@ -116,6 +133,9 @@ def record(
             if capture is not None:
                 capture_trouble.tell(capture)
             screen.progress(pipeline.totals, sink.in_queue())
+            steering.turn()
+            for door in open_doors:
+                door.turn()
 
         totals = pipeline.run(
             lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns), watch
@@ -137,18 +157,25 @@ def record(
         return 0 if totals.complete and captured else LOSSES
 
 
-def live_options(config: Config) -> LiveOptions:
-    """Return how to load the probes."""
+def live_options(config: Config, *, switched: bool = False) -> LiveOptions:
+    """Return how to load the probes.
+
+    Args:
+        config: The effective settings.
+        switched: Charts of groups may be switched on later.
+    """
+    grouped = config.apps or config.cgroups
+    size = config.pid_table_size
     return LiveOptions(
         type_format=config.type_format,
         tracing=config.tracing,
         load_mode=config.load_mode,
         buffer=config.buffer,
         without=config.without,
-        pid_table_size=config.pid_table_size,
-        maps_per_core=config.maps_per_core,
-        cgroup_names=config.cgroups or config.publishes,
-        charge_losses=config.apps or config.cgroups,
+        pid_table_size=size if grouped else min(size, SWITCHED_TABLE_SIZE),
+        maps_per_core=config.maps_per_core and grouped,
+        cgroup_names=config.cgroups or config.publishes or switched,
+        charge_losses=grouped or switched,
         window_ns=config.update_every_s * 10**9,
         ring_bytes=config.ring_bytes,
         args_ring_bytes=config.args_ring_bytes,
@@ -188,7 +215,11 @@ def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
 
 
 class _Intervals:
-    """Hands each interval, with what the agent costs, to all who show or publish it."""
+    """Hands each interval, with what the agent costs, to all who show or publish it.
+
+    Attributes:
+        outlets: Those.
+    """
 
     def __init__(
         self,
@@ -203,12 +234,12 @@ class _Intervals:
         self._source = source
         self._sink = sink
         self._groups = groups
-        self._outlets = [screen.interval]
+        self.outlets = [screen.interval]
         if OFF not in (config.rates_topic, config.bootstrap):
             rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
-            self._outlets.append(rates.interval)
+            self.outlets.append(rates.interval)
         if metrics is not None:
-            self._outlets.append(metrics.interval)
+            self.outlets.append(metrics.interval)
 
     def __call__(self, interval: Interval) -> None:
         agent = self._meter.read(
@@ -217,7 +248,7 @@ class _Intervals:
             forgotten=self._groups.forgotten,
             uncharged=int(self._source.totals()["uncharged"].sum()),
         )
-        for outlet in self._outlets:
+        for outlet in self.outlets:
             outlet(replace(interval, agent=agent))
 
 

@@ -67,6 +67,12 @@ class ProcessTable:
                 self._numbers[name] = len(self.names)
                 self.names.append(name)
 
+    def clear(self) -> None:
+        """Forget every process, for what happens next is not told."""
+        self._groups.clear()
+        self._coarse.clear()
+        self._released.clear()
+
     # --- processes that run already ---
 
     def meet(self, running: NDArray[np.void], cmdlines: Mapping[int, bytes]) -> None:

@@ -123,6 +123,17 @@ class Tally:
         if self.choice.apps:
             self.processes.meet(running, cmdlines)
 
+    def choose(self, choice: Choice) -> None:
+        """Count by something else from the next batch on; what was counted before is kept.
+
+        After apps were chosen, `use` tells which processes run.
+        """
+        self._count()
+        self._name_labels()
+        if not choice.apps:
+            self.processes.clear()
+        self.choice, self._labels = choice, _Labels(choice)
+
     def add(self, batch: Batch) -> NDArray[np.intp]:
         """Count a batch; events of kind ``task`` are not counted.
 
@@ -156,7 +167,7 @@ class Tally:
         counts[:, : len(COUNTS)] = charges.counts
         nobodys = np.zeros(_N, np.int64)
         nobodys[: len(COUNTS)] = charges.nobodys
-        found = self._counts.setdefault(window, {d: {} for d in self._dimensions()})
+        found = self._of(window)
         _add(found["host"], {"": counts.sum(axis=0) + nobodys})
         if len(counts) and self.choice.apps:
             apps = self.processes.assign(charges.events, {})
@@ -179,7 +190,8 @@ class Tally:
         counts: dict[str, Counts] = {dimension: {} for dimension in self._dimensions()}
         for number in [number for number in self._counts if number <= window]:
             for dimension, groups in self._counts.pop(number).items():
-                _add(counts[dimension], groups)
+                # What was chosen in a part of the interval is told with that part.
+                _add(counts.setdefault(dimension, {}), groups)
         closed = {
             dimension: self._rolls[dimension].close(groups) for dimension, groups in counts.items()
         }
@@ -221,7 +233,7 @@ class Tally:
         labels = self._labels.of(records) if self._labels.wanted else None
         for number, here in self._windows(records["boot_ns"]):
             cells = _Cells(column[here], by_init[here])
-            found = self._counts.setdefault(number, {d: {} for d in self._dimensions()})
+            found = self._of(number)
             _add(found["host"], {"": cells.sum()})
             if self.choice.apps:
                 _add(found["app"], _named(cells.table(apps[here]), self.processes.names))
@@ -231,6 +243,13 @@ class Tally:
             _add_outcomes(found, part, column[here])
         if len(self._labels) > KEEP_LABELS:
             self._name_labels()
+
+    def _of(self, window: int) -> dict[str, Counts]:
+        """Return the counts of a window, with every dimension that is chosen now."""
+        found = self._counts.setdefault(window, {})
+        for dimension in self._dimensions():
+            found.setdefault(dimension, {})
+        return found
 
     def _windows(self, boot_ns: NDArray[np.uint64]) -> Iterator[tuple[int, Rows]]:
         """Yield each window with the rows of its events."""

@@ -9,9 +9,10 @@ stores them as they are. The protocol: Netdata's documentation of plugins.d.
 import re
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import TextIO
 
-from taskstream.chart import DOCUMENTED, SCOPES, Chart, Drawing, draw
+from taskstream.chart import CHARTS, DOCUMENTED, SCOPES, STATES, Chart, Drawing, draw
 from taskstream.interval import Interval
 from taskstream.stats import RunTotals
 
@@ -32,6 +33,7 @@ _TYPES = {
     "command": "command.{group}_{what}",
     "user": "user.{group}_{what}",
 }
+_BY_CONTEXT = {c.context: c for c in (*CHARTS, *(state.chart for state in STATES))}
 _NO_QUOTES = str.maketrans({"'": "_", '"': "_", "\n": "_", "\r": "_", "\\": "/"})
 
 
@@ -58,7 +60,7 @@ class NetdataCharts:
         self._out = out
         self._semantics = semantics
         self._ids: dict[tuple[str, str], str] = {}
-        self._taken: dict[str, int] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
         self._dimensions: dict[str, dict[str, str]] = {}
         self._ended_ns: dict[str, int] = {}
         self._wrote_ns = now_ns()
@@ -94,7 +96,7 @@ class NetdataCharts:
         key = drawing.chart.context, drawing.group
         known = key in self._ids
         if not known:
-            self._ids[key] = self._new_id(drawing)
+            self._ids[key] = self._id(drawing)
         id_ = self._ids[key]
         dimensions = self._dimensions.setdefault(id_, {})
         new = [name for name in drawing.values if name not in dimensions]
@@ -133,23 +135,22 @@ class NetdataCharts:
         per_second = any(d.formula(self._semantics).per_second for d in chart.dimensions)
         return self._update_every_s if per_second else 1
 
-    def _new_id(self, drawing: Drawing) -> str:
-        """Return an id that no other chart has; two groups may have one clean name."""
+    def _id(self, drawing: Drawing) -> str:
+        """Return the chart's id, which no other ever had; two groups may have one clean name."""
         scope, _, what = drawing.chart.context.partition(".")
         pattern = _TYPES.get(scope, "taskstream.{what}")
         id_ = pattern.format(group=clean_name(drawing.group), what=what)
-        self._taken[id_] = self._taken.get(id_, 0) + 1
-        return id_ if self._taken[id_] == 1 else f"{id_}_{self._taken[id_]}"
+        key = drawing.chart.context, drawing.group
+        names = (id_ if number == 1 else f"{id_}_{number}" for number in count(1))
+        return next(name for name in names if self._owners.setdefault(name, key) == key)
 
     def _obsolete(self, drawings: list[Drawing]) -> Iterator[str]:
         """Yield what retires the charts of groups that are not charted any more."""
-        here = {(drawing.chart.context, drawing.group): drawing.chart for drawing in drawings}
-        charts = {drawing.chart.context: drawing.chart for drawing in drawings}
+        here = {(drawing.chart.context, drawing.group) for drawing in drawings}
         for context, group in [key for key in self._ids if key not in here]:
             id_ = self._ids.pop((context, group))
             del self._dimensions[id_], self._ended_ns[id_]
-            if context in charts:
-                yield self._chart_line(id_, charts[context], "obsolete")
+            yield self._chart_line(id_, _BY_CONTEXT[context], "obsolete")
 
 
 def clean_name(group: str) -> str:

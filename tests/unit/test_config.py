@@ -45,6 +45,9 @@ WHOLE = """\
 [prometheus]
     listen = 9466
 
+[control]
+    directory = /run/tasks
+
 [stream]
     host = web-3
     topic = tasks
@@ -138,6 +141,7 @@ def test_every_option_is_read_in_its_unit(file, monkeypatch):
         chart_names=50,
         rates_topic="rates",
         metrics_listen="127.0.0.1:9466",
+        control_directory="/run/tasks",
         host="web-3",
         topic="tasks",
         message="batch",
@@ -359,7 +363,7 @@ def test_an_unknown_section_is_told_with_those_that_there_are(file):
     said = message(file, "\n[rings]\n")
     assert said == (
         "FILE, line 2: unknown section [rings]: there are [global], [charts], [prometheus], "
-        "[stream], [probes], [topic], [ring], [spool], [capture], [kafka]"
+        "[control], [stream], [probes], [topic], [ring], [spool], [capture], [kafka]"
     )
 
 

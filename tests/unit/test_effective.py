@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taskstream.config import OPTIONS, Config, load, read
-from taskstream.effective import COMMAND_LINE, DEFAULT, effective
+from taskstream.effective import COMMAND_LINE, DEFAULT, effective, in_force
 
 
 @pytest.fixture
@@ -86,3 +86,17 @@ def test_what_is_shown_can_be_put_into_a_file(shown, tmp_path):
     file = tmp_path / "again.conf"
     file.write_text("\n".join(lines))
     assert Config(**load(file)) == Config(**given)
+
+
+def test_what_is_in_force_in_a_run_is_every_option_and_no_secret():
+    config = Config(apps=True, bootstrap="a:9092", kafka={"sasl.password": "x", "linger.ms": "5"})
+    rows = {(row["section"], row["option"]): row for row in in_force(config)}
+    every = {(section, name) for section, options in OPTIONS.items() for name in options}
+    kafka = {("kafka", name) for name in ("bootstrap.servers", "sasl.password", "linger.ms")}
+    assert rows.keys() == every | kafka
+    assert {key: row["value"] for key, row in rows.items() if not row["default"]} == {
+        ("global", "apps"): "yes",
+        ("kafka", "bootstrap.servers"): "a:9092",
+        ("kafka", "sasl.password"): "(secret)",
+        ("kafka", "linger.ms"): "5",
+    }

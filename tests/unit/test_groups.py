@@ -147,3 +147,40 @@ def test_the_hosts_cgroups_are_known_from_the_start():
     assert tree is not None
     counting = Groups(Config(cgroups=True))
     assert counting.cgroups.get(np.uint64(tree.stat().st_ino)).path == "/"
+
+
+# --- what is switched ----------------------------------------------------------------------------
+
+
+def test_apps_that_are_switched_on_are_those_of_the_processes_that_run(rules):
+    rules.write_text("web: nginx\n")
+    nginx = event("task", tgid=7, pid=7, ppid=1, process_start_ns=5, comm=b"nginx")
+    counting = Groups(Config(update_every_s=1), running=lambda: batch(nginx).records)
+    fork = {"ppid": 7, "parent_start_ns": 5, "boot_ns": 1, "caller_pid": 7}
+    counting.add(batch(event("fork", tgid=8, pid=8, **fork)))
+    assert "app" not in counting.close(0, SECOND)[0]
+    counting.choose(apps=True, cgroups=False)
+    assert apps(counting, event("fork", tgid=9, pid=9, **fork)) == {"web": 1}
+
+
+def test_wrong_rules_keep_apps_from_being_switched_on_and_change_nothing(rules):
+    rules.write_text("web: 'nginx\n")
+    counting = Groups(Config(update_every_s=1))
+    with pytest.raises(ConfigError, match="line 1"):
+        counting.choose(apps=True, cgroups=True)
+    assert (counting.choice.apps, counting.choice.cgroups) == (False, False)
+    counting.add(batch(execs("nginx")))
+    assert "app" not in counting.close(0, SECOND)[0]
+
+
+def test_apps_that_are_switched_off_and_on_again_keep_their_counters(rules):
+    rules.write_text("web: nginx\n")
+    counting = groups()
+    apps(counting, execs("nginx"))
+    counting.choose(apps=False, cgroups=False)
+    counting.add(batch(execs("nginx")))
+    assert "app" not in counting.close(0, SECOND)[0]
+    counting.choose(apps=True, cgroups=False)
+    counting.add(batch(execs("nginx")))
+    closed, _ = counting.close(0, SECOND)
+    assert (closed["app"]["web"].count("exec"), closed["app"]["web"].sum("exec")) == (1, 2)

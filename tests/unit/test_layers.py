@@ -29,6 +29,7 @@ LAYERS = {
         "batch_message",
         "board",
         "chart",
+        "collection",
         "columns",
         "decode",
         "drops",
@@ -53,6 +54,7 @@ LAYERS = {
         "broker",
         "capture",
         "consumer",
+        "control",
         "doctor",
         "feed",
         "meter",
@@ -64,7 +66,7 @@ LAYERS = {
         "target",
         "topic_admin",
     ],
-    "joint": ["config", "effective", "groups", "pipeline", "replay"],
+    "joint": ["config", "effective", "groups", "pipeline", "replay", "steering"],
     "face": ["cli", "__main__"],
 }
 

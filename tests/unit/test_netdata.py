@@ -168,7 +168,14 @@ def test_a_group_that_is_charted_no_more_is_retired_and_may_come_back():
     found = Reader()
     text = written(interval(app=web), interval(15, app={"db": SERIES}), interval(20, app=web))
     found.read(text)
-    states = re.findall(r"^CHART app\.web_task_exit\S* .*'(obsolete|store_first)'", text, re.M)
+    states = re.findall(r"^CHART app\.web_task_exit .*'(obsolete|store_first)'", text, re.M)
+    assert states == ["store_first", "obsolete", "store_first"]
+
+
+def test_charts_of_a_dimension_that_nobody_counts_any_more_are_retired():
+    text = written(interval(app={"web": SERIES}), interval(15), interval(20, app={"web": SERIES}))
+    Reader().read(text)
+    states = re.findall(r"^CHART app\.web_task_exit .*'(obsolete|store_first)'", text, re.M)
     assert states == ["store_first", "obsolete", "store_first"]
 
 

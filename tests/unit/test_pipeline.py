@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch
+from taskstream.config import Config
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
+from taskstream.groups import Groups
 from taskstream.interval import Interval, Zombies
 from taskstream.pipeline import LONG_GAP_WINDOWS, Pipeline, Rhythm
 from taskstream.rates import charts
@@ -315,6 +317,38 @@ def test_groups_begin_with_the_tasks_that_were_running():
     run = play(steady(1), until_ns=ATTACHED_NS + SECOND, snapshot=running, groups=grouping)
     assert grouping.begun_with is running
     assert run.intervals[0].zombies == Zombies(0, 0)
+
+
+def test_what_was_lost_before_a_switch_is_not_counted_in_what_is_switched_on():
+    groups = Groups(Config(update_every_s=1), running=lambda: batch().records)
+    intervals: list[Interval] = []
+    switched_ns: list[int] = []
+    events = steady(5)
+    options = {"window_ns": SECOND, "start_ns": START_NS, "attached_ns": ATTACHED_NS}
+    every = np.ones(len(events), np.bool_)
+    with SyntheticSource(events, step_ns=STEP_NS, lost=every, **options) as source:
+
+        def watch() -> None:
+            if not switched_ns and source.now > ATTACHED_NS + 2.5 * SECOND:
+                pipeline.settle_losses()
+                groups.choose(apps=True, cgroups=False)
+                switched_ns.append(source.now)
+
+        pipeline = Pipeline(
+            source,
+            MemorySink(),
+            Rhythm(window_ns=SECOND, flush_ms=1, idle_ms=1),
+            failures_watched=False,
+            on_interval=intervals.append,
+            groups=groups,
+            now_ns=source.now_ns,
+        )
+        pipeline.run(lambda: source.now >= ATTACHED_NS + 6 * SECOND, watch)
+    later = int((events["boot_ns"] > switched_ns[0]).sum())
+    assert 100 < later < 400
+    total = intervals[-1].groups["app"]["other"].sum("fork_process")
+    assert abs(total - later) <= 1  # one happened while the switch was thrown
+    assert sum(i.count("fork_process") for i in intervals) == 500
 
 
 def test_without_groups_an_interval_has_none():

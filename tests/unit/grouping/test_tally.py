@@ -328,3 +328,50 @@ def test_ten_minutes_of_churning_groups_hold_no_more_than_the_bounds():
     assert dead.max() == 0
     assert filled.processes.forgotten == 0
     assert sum(groups["host"][""].total[: len(COUNTS)]) == events
+
+
+# --- what is chosen on the way -------------------------------------------------------------------
+
+
+def test_a_dimension_that_is_chosen_on_the_way_counts_from_then_on():
+    filled = tally(Choice())
+    filled.add(batch(of("exec")))
+    filled.choose(Choice(apps=True, commands=True))
+    groups = closed(filled, of("exec"), of("exec"))
+    assert names(groups, "app") == {"web": 2}
+    assert names(groups, "command") == {"nginx": 2}
+    assert names(groups, "host") == {"": 3}
+
+
+def test_a_dimension_that_is_given_up_is_told_with_its_part_and_then_absent():
+    filled = tally()
+    filled.add(batch(of("exec")))
+    filled.choose(Choice())
+    part = closed(filled, of("exec"))
+    assert {d: names(part, d) for d in ("app", "command", "user", "cgroup")} == {
+        "app": {"web": 1},
+        "command": {"nginx": 1},
+        "user": {"0": 1},
+        "cgroup": {"unknown": 1},
+    }
+    assert not {"app", "command", "user", "cgroup"} & closed(filled, of("exec"), window=1).keys()
+
+
+def test_a_dimension_that_is_chosen_again_goes_on_from_its_counters():
+    filled = tally()
+    assert closed(filled, of("exec"))["app"]["web"].sum("exec") == 1
+    filled.choose(Choice())
+    closed(filled, of("exec"), window=1)
+    filled.choose(EVERYTHING)
+    groups = closed(filled, of("exec"), window=2)
+    assert groups["app"]["web"].sum("exec") == groups["command"]["nginx"].sum("exec") == 2
+    assert groups["app"]["web"].count("exec") == 1
+
+
+def test_what_a_process_was_before_nobody_looked_is_not_remembered():
+    filled = tally()
+    closed(filled, of("exec", comm=b"nginx", tgid=7))
+    filled.choose(Choice())
+    filled.choose(EVERYTHING)
+    fork = of("fork", comm=b"sh", tgid=8, pid=8, ppid=7, parent_start_ns=5, process_start_ns=6)
+    assert closed(filled, fork, window=1)["app"]["other"].count("fork_process") == 1
