@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import msgpack
+import numpy as np
 import pytest
 
 from taskstream.batch import Batch
@@ -109,6 +110,24 @@ def test_each_process_is_in_one_partition_in_order(broker, message):
     assert all(own == sorted(own) and len(own) == 4 for own in times.values())
     if message == "event":
         assert len(set.union(*places.values())) > 1
+
+
+def test_a_reader_can_begin_at_a_moment(request):
+    """(The mock knows no moments.)"""
+    broker = Broker(
+        request.getfixturevalue("kafka").bootstrap, request.getfixturevalue("kafka").create_topic
+    )
+    topic, given = broker.topic(), lives(50)
+    publish(sink_to(broker, topic), given)
+    stamps_ms = (given.records["boot_ns"].astype(np.int64) + given.wall_offset_ns) // 1_000_000
+    since_ms = int(np.median(stamps_ms))
+    with TopicSource(broker.bootstrap, topic, since_ms=since_ms) as source:
+        found = []
+        while not source.at_end:
+            found += [e["seq"] for b in source.read(0.5).batches for e in known(b)]
+    later = given.records["seq"][stamps_ms >= since_ms].tolist()
+    assert sorted(found) == sorted(later)
+    assert 0 < len(later) < len(given)
 
 
 def test_the_same_key_is_in_the_same_partition_on_every_broker(broker):
