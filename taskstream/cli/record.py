@@ -9,6 +9,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from taskstream import clock
+from taskstream.batch import Origin
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
@@ -18,7 +19,7 @@ from taskstream.cli.stopping import Stop
 from taskstream.cli.watching import Say, TopicCheck, Trouble
 from taskstream.config import EMBEDDED, OFF, Config
 from taskstream.groups import Groups
-from taskstream.interval import Interval
+from taskstream.interval import Agent, Interval
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink import Sink
@@ -103,8 +104,9 @@ def record(
             ),
             failures_watched=source.plan.failures_watched,
             release_late=source.plan.release_late,
-            on_interval=_Intervals(config, source, sink, groups, screen, metrics),
+            on_interval=_Intervals(config, source.origin, sink, screen, metrics),
             groups=groups,
+            agent=_cost_of(source, sink, groups),
         )
         topic_check = TopicCheck(config, say) if published and not embedded else None
         trouble, capture_trouble = Trouble(say), CaptureTrouble(say)
@@ -188,37 +190,37 @@ def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
 
 
 class _Intervals:
-    """Hands each interval, with what the agent costs, to all who show or publish it."""
+    """Hands each interval to all who show or publish it."""
 
     def __init__(
         self,
         config: Config,
-        source: LiveSource,
+        origin: Origin,
         sink: KafkaSink | Discard,
-        groups: Groups,
         screen: Screen,
         metrics: "Metrics | None",
     ) -> None:
-        self._meter = Meter()
-        self._source = source
-        self._sink = sink
-        self._groups = groups
         self._outlets = [screen.interval]
         if OFF not in (config.rates_topic, config.bootstrap):
-            rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
+            rates = RatesTopic(sink, config.rates_topic, origin, config.chart_semantics)
             self._outlets.append(rates.interval)
         if metrics is not None:
             self._outlets.append(metrics.interval)
 
     def __call__(self, interval: Interval) -> None:
-        agent = self._meter.read(
-            queued=self._sink.in_queue(),
-            dropped=self._sink.account.dropped,
-            forgotten=self._groups.forgotten,
-            uncharged=int(self._source.totals()["uncharged"].sum()),
-        )
         for outlet in self._outlets:
-            outlet(replace(interval, agent=agent))
+            outlet(interval)
+
+
+def _cost_of(source: LiveSource, sink: KafkaSink | Discard, groups: Groups) -> Callable[[], Agent]:
+    """Return what tells the cost of the agent at a moment."""
+    meter = Meter()
+    return lambda: meter.read(
+        queued=sink.in_queue(),
+        dropped=sink.account.dropped,
+        forgotten=groups.forgotten,
+        uncharged=int(source.totals()["uncharged"].sum()),
+    )
 
 
 @contextmanager
