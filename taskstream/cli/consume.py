@@ -3,19 +3,24 @@
 import json
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from taskstream import clock
 from taskstream.batch import Batch
 from taskstream.cli import LOSSES
+from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
 from taskstream.record import NO_CPU
 from taskstream.sequence import CpuSummary, StreamBooks
+from taskstream.sink.screen import JsonLines, PlainLines
 
 __all__ = ["consume"]
 
@@ -31,6 +36,9 @@ __all__ = ["consume"]
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no events, only the summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print events, then the summary, as JSON.")
+@click.option("--charts", is_flag=True, help="Print the intervals of one host instead.")
+@click.option("--host", default="", help="--charts: which host.  [default: the only one]")
+@drawing_options
 @kafka_option
 def consume(
     bootstrap: str,
@@ -41,15 +49,36 @@ def consume(
     from_end: bool,
     quiet: bool,
     as_json: bool,
+    charts: bool,
+    host: str,
+    apps: bool | None,
+    cgroups_too: bool | None,
+    apps_groups: Path | None,
+    config_file: Path | None,
     kafka: tuple[str, ...],
 ) -> None:
     """Print the events of a topic, of both shapes, and report gaps and duplicates.
+
+    With --charts, draw the charts of a host from its events and reports: those that its agent
+    draws, to the byte, with the same choice of groups.
 
     Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C. Then,
     if the end of the topic was reached, says for each CPU of each run of an agent how many
     events were read and how many are missing. Exits with 3 if any are.
     """
-    reader = _Reader(StreamBooks(from_start=not from_end), count, quiet=quiet, as_json=as_json)
+    if charts and (count or quiet):
+        raise click.UsageError("--charts prints no events: --count and --quiet are not for it")
+    if host and not charts:
+        raise click.UsageError("--host is for --charts")
+    drawing = None
+    if charts:
+        config = drawing_config(config_file, apps, cgroups_too)
+        lines = JsonLines if as_json else PlainLines
+        screen = lines(semantics=config.chart_semantics)
+        drawing = TopicCharts(lambda: group_target(config, apps_groups, screen), host)
+    books = StreamBooks(from_start=not from_end)
+    told_as_json = as_json and not charts
+    reader = _Reader(books, count, quiet=quiet, as_json=told_as_json, drawing=drawing)
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
     told = ""
     with (
@@ -67,12 +96,19 @@ def consume(
 
 
 class _Reader:
-    """Prints events and keeps the books."""
+    """Prints events, or has charts drawn of them, and keeps the books."""
 
     def __init__(
-        self, books: StreamBooks, count: int | None, *, quiet: bool, as_json: bool
+        self,
+        books: StreamBooks,
+        count: int | None,
+        *,
+        quiet: bool,
+        as_json: bool,
+        drawing: TopicCharts | None = None,
     ) -> None:
         self._books = books
+        self._drawing = drawing
         self._left = count
         self._quiet = quiet
         self._as_json = as_json
@@ -91,16 +127,21 @@ class _Reader:
                 click.echo(f"taskstream consume: message {position} of a read: {error}", err=True)
         for report in decoded.reports:
             self._books.report(report)
+        once: list[Batch] = []
         for batch in decoded.batches:
             part = batch
             if self._left is not None:
                 part = batch.part(slice(self._left))
                 self._left -= len(part)
                 self.cut |= len(part) < len(batch)
-            self._books.add(part)
+            fresh = self._books.add(part)
             self._events += len(part)
-            if not self._quiet:
+            if self._drawing is not None:
+                once.append(part.part(np.flatnonzero(fresh)))
+            elif not self._quiet:
                 self._print(part)
+        if self._drawing is not None:
+            self._drawing.take(once, decoded.reports, clock.boot_ns())
 
     def _print(self, batch: Batch) -> None:
         line = json.dumps if self._as_json else event_line
@@ -114,6 +155,11 @@ class _Reader:
         Args:
             at_end: The topic was read to its end; else a gap may be what was left unread.
         """
+        if self._drawing is not None and (late := self._drawing.finish()):
+            click.echo(
+                f"taskstream consume: {late:,} events came behind the report that counts them",
+                err=True,
+            )
         summaries = self._books.summaries() if at_end else []
         missing = sum(s.missing for s in summaries)
         duplicates = self._books.duplicates

@@ -39,6 +39,7 @@ LAYERS = {
         "hook",
         "member",
         "merge",
+        "order",
         "pacing",
         "rates",
         "schema",
