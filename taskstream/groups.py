@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import place
-from taskstream.batch import Batch
+from taskstream.batch import Batch, Labels
+from taskstream.charge import Charges
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.label import labels_of
-from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
 from taskstream.interval import Series, Zombies
@@ -57,7 +57,6 @@ class Groups:
         self._running = running
         self._wanted = config.apps
         self._reload = False
-        self._losses = LossBook()
         path = place.find(place.APP_GROUPS)
         self._state = _state(path)
         self._tally = Tally(
@@ -96,24 +95,18 @@ class Groups:
         apps = self._tally.add(batch)
         if not self._labels or not len(batch):
             return batch
+        return replace(batch, labels=self._labels_of(batch.records, apps))
+
+    def _labels_of(self, records: NDArray[np.void], apps: NDArray[np.intp]) -> Labels:
         groups = (apps, self._tally.processes.names) if self._wanted else None
-        return replace(batch, labels=labels_of(batch.records, self.cgroups, groups))
+        return labels_of(records, self.cgroups, groups)
 
-    def charge(
-        self,
-        window: int,
-        keys: NDArray[np.void],
-        losses: NDArray[np.void],
-        lost: NDArray[np.int64],
-    ) -> NDArray[np.void]:
-        """Count lost events where they belong (see `LossBook.settle`).
-
-        Returns:
-            Keys of the entries that can be freed.
-        """
-        charges = self._losses.settle(keys, losses, lost)
-        self._tally.charge(window, charges)
-        return charges.quiet
+    def charge(self, window: int, charges: Charges) -> Charges:
+        """Count lost events where they belong; return them with labels, as `add` does."""
+        apps = self._tally.charge(window, charges)
+        if not self._labels or not len(charges.events):
+            return charges
+        return replace(charges, labels=self._labels_of(charges.events, apps))
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted up to the end of a window, then look for new rules.
@@ -127,6 +120,10 @@ class Groups:
         if self._wanted:
             self._look()
         return closed
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        """Return id, path and name of the cgroups that are new in what was returned."""
+        return tuple((id_, one.path, one.name) for id_, one in self.cgroups.news().items())
 
     @property
     def forgotten(self) -> int:
