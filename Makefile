@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # in `make check test`, and in setup's list, order matters
-.PHONY: help setup run test test-all check bpf schemas bench fuzz kafka clean packages
+.PHONY: help setup run test test-all check bpf schemas bench soak fuzz kafka clean packages
 
 PYTHON := .venv/bin/python
 OBJECTS := build/taskstream.bpf.o build/taskstream-claims.bpf.o
@@ -62,6 +62,9 @@ fuzz: setup ## fuzz a decoder with atheris; which, and for how long, in ARGS
 
 bench: setup ## measure the cost table of the README
 	@$(PYTHON) -m tests.bench $(ARGS)
+
+soak: setup ## the agent under churn for ten minutes, or as many as ARGS says
+	@$(PYTHON) -m tests.soak $(ARGS)
 
 clean: ## delete what was built and cached; the environment in .venv stays
 	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -147,6 +147,8 @@ def record(
             say(f"{events:,} events: {reason}")
         if source.late:
             say(f"{source.late:,} events came out of a perf buffer too late to be in order")
+        if source.invalid:
+            say(f"{source.invalid:,} records of the rings were not as the probes write them")
         if spooling is not None and spooling.earlier.received:
             say(earlier_line(spooling))
         say(totals.line())

@@ -6,7 +6,6 @@ this module is written in ``bpf/emit.h``.
 
 import os
 import resource as limits
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from taskstream.errors import KernelError, RecordError
 from taskstream.hook import HookRefusedError, Plan, choose
 from taskstream.merge import TimeMerge
 from taskstream.record import (
-    ARGS_HEADER,
     CPU_TOTALS,
     FLAGS,
     KINDS,
@@ -32,7 +30,7 @@ from taskstream.record import (
     VERSION,
     WINDOW_TOTALS,
 )
-from taskstream.source import libbpf
+from taskstream.source import args_record, libbpf
 from taskstream.source.attachment import Attachment
 from taskstream.source.kernel import RunningKernel, check_not_rejected
 from taskstream.source.live_options import LiveOptions
@@ -43,9 +41,6 @@ __all__ = ["LiveOptions", "LiveSource"]
 
 WINDOW_SLOTS = 64  # as in bpf/layout.h
 _ARGS_LOST = FLAGS["args_lost"].mask
-_ARGS = struct.Struct(
-    "<" + "".join("_BH_I___Q"[ARGS_HEADER[name].itemsize] for name in ARGS_HEADER.names or ())
-)
 
 LATE_TEXTS_NS = 20_000_000
 """How long to wait for arguments that another CPU's writing holds up."""
@@ -78,6 +73,7 @@ class LiveSource:
         self._cgroups: list[tuple[int, str | None]] = []
         self._clock = clock.WallClock()
         self.clock_step_ns = 0
+        self._invalid = 0
         self._attached = True
         check_not_rejected()
         _raise_memory_limit()
@@ -267,13 +263,13 @@ class LiveSource:
 
     def _read_texts(self) -> None:
         for raw in self._probes.args.read():
-            seq, cpu, filename_bytes, args_bytes = _ARGS.unpack_from(raw)
-            middle = _ARGS.size + filename_bytes
-            first = raw[_ARGS.size : middle]
-            if cpu == NO_CPU:  # seq is the id of a cgroup, args_bytes whether it is gone
-                self._cgroups.append((seq, None if args_bytes else os.fsdecode(first)))
+            said = args_record.parse(raw)
+            if isinstance(said, args_record.ArgsRecord):
+                self._texts[said.place] = said.text
+            elif said is not None:
+                self._cgroups.append((said.id, None if said.gone else os.fsdecode(said.path)))
             else:
-                self._texts[cpu, seq] = first, raw[middle : middle + args_bytes]
+                self._invalid += 1
 
     def _batch(
         self,
@@ -349,6 +345,11 @@ class LiveSource:
     def late(self) -> int:
         """Events that came out of a perf buffer too late to be in order."""
         return self._merge.late if self._merge else 0
+
+    @property
+    def invalid(self) -> int:
+        """Records of both rings that were skipped: they are not as the probes write them."""
+        return self._invalid + self._probes.events.invalid + self._probes.args.invalid
 
     def run_time(self) -> dict[str, tuple[int, int]]:
         """Return ns and runs of each program, while the kernel keeps run-time statistics."""

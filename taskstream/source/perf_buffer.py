@@ -23,9 +23,11 @@ from taskstream.source.ring import Fence
 __all__ = ["FixedPerfBuffers", "VariablePerfBuffers", "fixed_records", "online_cpus", "samples"]
 
 _HEAD_AT, _TAIL_AT = 1024, 1032  # data_head and data_tail in struct perf_event_mmap_page
-_HEADER = struct.Struct("=IHHI")  # type, misc, size, length of the sample
+_HEAD = struct.Struct("=IHH")  # type, misc, size
+_LENGTH = struct.Struct("=I")  # of the sample, behind the header
+_SAMPLE_AT = _HEAD.size + _LENGTH.size
 _SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE, PERF_RECORD_LOST
-_LOST_COUNT = struct.Struct("=16xQ")
+_LOST_COUNT = struct.Struct("=16xQ")  # of a whole record
 
 
 def online_cpus() -> list[int]:
@@ -37,44 +39,66 @@ def online_cpus() -> list[int]:
     return cpus
 
 
-def samples(region: bytes) -> tuple[list[tuple[int, int]], int]:
-    """Return place and length of each sample, and how many more the kernel says it lost.
+def samples(region: bytes) -> tuple[list[tuple[int, int]], int, int]:
+    """Return place and length of each sample; how many more the kernel says it lost.
 
     Args:
         region: Whole records end to end. A length may be up to 7 bytes more than was written.
+
+    Returns:
+        Places, the number of lost samples, and that of records that are not as the kernel
+        writes them. What lies behind a size that leads past the end, or nowhere, cannot be told
+        apart: all of it is one such record.
     """
-    places, lost, at = [], 0, 0
+    places, lost, invalid, at = [], 0, 0, 0
     while at < len(region):
-        kind, _, size, length = _HEADER.unpack_from(region, at)
+        kind, size = 0, 0
+        if at + _HEAD.size <= len(region):
+            kind, _, size = _HEAD.unpack_from(region, at)
+        if size < _HEAD.size or at + size > len(region):
+            invalid += 1
+            break
         if kind == _SAMPLE:
-            places.append((at + _HEADER.size, length))
+            length = _LENGTH.unpack_from(region, at + _HEAD.size)[0] if size >= _SAMPLE_AT else size
+            if _SAMPLE_AT + length <= size:
+                places.append((at + _SAMPLE_AT, length))
+            else:
+                invalid += 1
         elif kind == _LOST:
-            lost += _LOST_COUNT.unpack_from(region, at)[0]
+            if size >= _LOST_COUNT.size:
+                lost += _LOST_COUNT.unpack_from(region, at)[0]
+            else:
+                invalid += 1
         at += size
-    return places, lost
+    return places, lost, invalid
 
 
-def fixed_records(region: bytes, record_bytes: int) -> tuple[NDArray[np.uint8], int]:
-    """Return samples that all have one size, and how many more the kernel says it lost.
+def fixed_records(region: bytes, record_bytes: int) -> tuple[NDArray[np.uint8], int, int]:
+    """Return samples that all have one size; how many more the kernel says it lost.
 
     Args:
         region: Whole records end to end.
         record_bytes: Size of a sample, a multiple of 8.
 
     Returns:
-        Array of shape ``(n, record_bytes)``, n >= 0, perhaps a view of ``region``; a number.
+        Array of shape ``(n, record_bytes)``, n >= 0, perhaps a view of ``region``; the numbers
+        that `samples` returns, a sample of another size among those that are not valid.
     """
     # 4 bytes of length behind the header, and 4 that fill it up behind the sample
-    stride = _HEADER.size + record_bytes + 4
+    stride = _SAMPLE_AT + record_bytes + 4
     if len(region) % stride == 0:
         rows = np.frombuffer(region, np.uint8).reshape(-1, stride)
         kinds = rows[:, :4].copy().view(np.uint32)
         sizes = rows[:, 6:8].copy().view(np.uint16)
-        if (kinds == _SAMPLE).all() and (sizes == stride).all():
-            return rows[:, _HEADER.size : _HEADER.size + record_bytes], 0
-    places, lost = samples(region)
-    found = b"".join(region[at : at + record_bytes] for at, _ in places)
-    return np.frombuffer(found, np.uint8).reshape(-1, record_bytes), lost
+        lengths = rows[:, 8:12].copy().view(np.uint32)
+        fits = (kinds == _SAMPLE).all() and (sizes == stride).all()
+        if fits and (lengths == record_bytes + 4).all():
+            return rows[:, _SAMPLE_AT : _SAMPLE_AT + record_bytes], 0, 0
+    places, lost, invalid = samples(region)
+    fitting = [at for at, length in places if record_bytes <= length < record_bytes + 8]
+    found = b"".join(region[at : at + record_bytes] for at in fitting)
+    records = np.frombuffer(found, np.uint8).reshape(-1, record_bytes)
+    return records, lost, invalid + len(places) - len(fitting)
 
 
 class _CpuBuffer:
@@ -128,13 +152,14 @@ class _PerfBuffers:
         descriptor: Becomes readable when a buffer fills.
         size: Bytes of one buffer.
         lost: Samples for which the kernel had no room, as it tells in the buffers.
+        invalid: Records that were skipped, since they are not as the kernel writes them.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
         cpus = online_cpus()
         each = max(size // len(cpus), mmap.PAGESIZE)
         self.size = 1 << (each.bit_length() - 1)
-        self.lost = 0
+        self.lost = self.invalid = 0
         self._poll = select.epoll()
         self.descriptor = self._poll.fileno()
         self._buffers: list[_CpuBuffer] = []
@@ -183,9 +208,10 @@ class FixedPerfBuffers(_PerfBuffers):
         parts = [np.empty((0, self._record_bytes), np.uint8)]
         for buffer in self._buffers:
             if buffer.waiting_bytes:
-                records, lost = fixed_records(buffer.take(), self._record_bytes)
+                records, lost, invalid = fixed_records(buffer.take(), self._record_bytes)
                 parts.append(records)
                 self.lost += lost
+                self.invalid += invalid
         return np.concatenate(parts)
 
 
@@ -196,7 +222,8 @@ class VariablePerfBuffers(_PerfBuffers):
         """Take every sample."""
         for buffer in self._buffers:
             region = buffer.take() if buffer.waiting_bytes else b""
-            places, lost = samples(region)
+            places, lost, invalid = samples(region)
             self.lost += lost
+            self.invalid += invalid
             for at, length in places:
                 yield region[at : at + length]

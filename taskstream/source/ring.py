@@ -47,7 +47,13 @@ class Fence:
 
 
 class _Ring:
-    """What both rings share: the mapping and the two positions."""
+    """What both rings share: the mapping and the two positions.
+
+    Attributes:
+        size: Bytes of the ring.
+        descriptor: The map's.
+        invalid: Records that were skipped, since they are not as the kernel writes them.
+    """
 
     def __init__(self, descriptor: int, size: int) -> None:
         page = mmap.PAGESIZE
@@ -61,6 +67,7 @@ class _Ring:
         self._producer = np.frombuffer(self._producer_map, np.uint64, 1)
         self._position = int(self._consumer[0])
         self._fence = Fence()
+        self.invalid = 0
 
     @property
     def waiting_bytes(self) -> int:
@@ -71,6 +78,38 @@ class _Ring:
         self._fence()
         self._position = position
         self._consumer[0] = position
+
+    def _take(self) -> Iterator[bytes]:
+        """Take every record up to the first one that is still being written, by their lengths.
+
+        What lies behind a length that leads past the producer cannot be told apart: all of it
+        is skipped, as one record that is not valid.
+        """
+        waiting = self.waiting_bytes
+        if not waiting:
+            return
+        self._fence()
+        start = mmap.PAGESIZE + self._position % self.size
+        places = []
+        ready = 0
+        while ready < waiting:
+            (head,) = _HEAD.unpack_from(self._producer_map, start + ready)
+            if head & _BUSY:
+                break
+            length = head & _LENGTH
+            following = ready + HEADER_BYTES + (length + 7 & ~7)
+            if following > waiting:
+                self.invalid += 1
+                ready = waiting
+                break
+            if not head & _DISCARDED:
+                places.append((ready + HEADER_BYTES, length))
+            ready = following
+        self._fence()
+        region = self._producer_map[start : start + ready]
+        self._consume(self._position + ready)
+        for at, length in places:
+            yield region[at : at + length]
 
     def close(self) -> None:
         """Unmap."""
@@ -99,7 +138,9 @@ class FixedRing(_Ring):
         Returns:
             Fresh array of shape ``(n, record_bytes)``, C order, n >= 0.
         """
-        waiting = self.waiting_bytes // self._stride
+        waiting, odd_bytes = divmod(self.waiting_bytes, self._stride)
+        if odd_bytes:
+            return self._take_fitting()
         self._fence()
         start = mmap.PAGESIZE + self._position % self.size
         headers = np.ndarray((waiting,), np.uint32, self._producer_map, start, (self._stride,))
@@ -109,6 +150,8 @@ class FixedRing(_Ring):
             busy = headers & _BUSY
             ready = int(busy.argmax()) if busy.any() else waiting
             discarded = headers[:ready] & _DISCARDED
+            if ((headers[:ready] & _LENGTH) != self._record_bytes).any():
+                return self._take_fitting()
         self._fence()
         shape, strides = (ready, self._record_bytes), (self._stride, 1)
         start += HEADER_BYTES
@@ -116,34 +159,20 @@ class FixedRing(_Ring):
         self._consume(self._position + ready * self._stride)
         return records if discarded is None else records[discarded == 0]
 
+    def _take_fitting(self) -> NDArray[np.uint8]:
+        """Take the records of the right size, where there are others: none is read askew."""
+        taken = list(self._take())
+        fitting = [record for record in taken if len(record) == self._record_bytes]
+        self.invalid += len(taken) - len(fitting)
+        return np.frombuffer(b"".join(fitting), np.uint8).reshape(-1, self._record_bytes).copy()
+
 
 class VariableRing(_Ring):
     """A ring whose records differ in size."""
 
     def read(self) -> Iterator[bytes]:
         """Take every record up to the first one that is still being written."""
-        waiting = self.waiting_bytes
-        if not waiting:
-            return
-        self._fence()
-        start = mmap.PAGESIZE + self._position % self.size
-        lengths = []
-        ready = 0
-        while ready < waiting:
-            (head,) = _HEAD.unpack_from(self._producer_map, start + ready)
-            if head & _BUSY:
-                break
-            lengths.append(head)
-            ready += HEADER_BYTES + ((head & _LENGTH) + 7 & ~7)
-        self._fence()
-        region = self._producer_map[start : start + ready]
-        self._consume(self._position + ready)
-        at = HEADER_BYTES
-        for head in lengths:
-            length = head & _LENGTH
-            if not head & _DISCARDED:
-                yield region[at : at + length]
-            at += HEADER_BYTES + (length + 7 & ~7)
+        return self._take()
 
 
 def _check_atomic_width() -> None:

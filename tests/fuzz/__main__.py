@@ -1,8 +1,8 @@
 """``make fuzz``: fuzz a decoder with atheris for some seconds; prints the number of inputs.
 
-``python -m tests.fuzz [frames|payload|message] [SECONDS]``. The seeds are the golden files and
-tests/fuzz/corpus. What reaches new code is kept in build/fuzz; so is an input that breaks a
-decoder, which belongs into the corpus together with the repair.
+``python -m tests.fuzz [frames|payload|message|ring|perf|args] [SECONDS]``. The seeds are the
+golden files and tests/fuzz/corpus. What reaches new code is kept in build/fuzz; so is an input
+that breaks a decoder, which belongs into the corpus together with the repair.
 """
 
 import sys
@@ -16,6 +16,9 @@ SEEDS = {
     "frames": ["tests/golden/capture-v*/*.tsc", "tests/fuzz/corpus/frames-*"],
     "payload": ["tests/fuzz/corpus/payload-*"],
     "message": ["tests/golden/v*/*.msgpack", "tests/fuzz/corpus/message-*"],
+    "ring": ["tests/fuzz/corpus/ring-*"],
+    "perf": ["tests/fuzz/corpus/perf-*"],
+    "args": ["tests/fuzz/corpus/args-*"],
 }
 
 

@@ -10,6 +10,10 @@ from taskstream.capture.content import content_of
 from taskstream.capture.frame import MAGIC, Damage, Frame, FrameKind, FrameParser, encode_frame
 from taskstream.decode import MessageDecoder
 from taskstream.errors import CaptureError, MessageError
+from taskstream.source import args_record
+from taskstream.source.perf_buffer import fixed_records, samples
+from taskstream.source.ring import FixedRing, VariableRing
+from tests.ring_bytes import ring_of
 
 __all__ = ["TARGETS"]
 
@@ -61,8 +65,72 @@ def _is_empty_batch(data: bytes) -> bool:
     return b"batch" in data
 
 
+_RING_BYTES = 4096
+
+
+def _ring(data: bytes) -> None:
+    """Read bytes as what waits in a ring, of records of one size and of records of any.
+
+    The first byte says the size, the next two where in the ring they begin.
+    """
+    if len(data) < 3:
+        return
+    size = 8 * (data[0] % 25 + 1)
+    position = 8 * int.from_bytes(data[1:3], "little")
+    content = data[3 : 3 + (_RING_BYTES & ~7)]
+    content = content[: len(content) & ~7]
+    with ring_of(content, position=position) as descriptor:
+        ring = VariableRing(descriptor, _RING_BYTES)
+        variable = list(ring.read())
+        left, invalid = ring.waiting_bytes, ring.invalid
+        ring.close()
+    with ring_of(content, position=position) as descriptor:
+        ring = FixedRing(descriptor, _RING_BYTES, size)
+        fixed = list(map(bytes, ring.read()))
+        assert ring.waiting_bytes == left, "the two ways to read do not agree on what is ready"
+        found = ring.invalid
+        ring.close()
+    fitting = [one for one in variable if len(one) == size]
+    assert fixed == fitting, "a record was read askew"
+    assert found == invalid + len(variable) - len(fitting), "what is not valid is not counted"
+    assert 0 <= left <= len(content)
+    assert invalid <= 1
+    for one in variable:
+        _args(one)
+
+
+def _perf(data: bytes) -> None:
+    """Read bytes as what a perf buffer holds; the first byte says the size of a record."""
+    if not data:
+        return
+    size, region = 8 * (data[0] % 25 + 1), data[1:]
+    places, lost, invalid = samples(region)
+    end = 0
+    for at, length in places:
+        assert at >= end + 12, "samples lie in one another"
+        end = at + length
+        assert end <= len(region), "a sample leads past the end"
+        _args(region[at:end])
+    records, lost_too, invalid_too = fixed_records(region, size)
+    fitting = [region[at : at + size] for at, length in places if 0 <= length - size < 8]
+    assert list(map(bytes, records)) == fitting, "a record was read askew"
+    assert (lost_too, invalid_too) == (lost, invalid + len(places) - len(fitting))
+
+
+def _args(data: bytes) -> None:
+    """Read bytes as a record of the second ring."""
+    said = args_record.parse(data)
+    if isinstance(said, args_record.ArgsRecord):
+        assert data[16:].startswith(b"".join(said.text)), "texts that were not written"
+    elif said is not None:
+        assert data[16:].startswith(said.path)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": _frames,
     "payload": _payload,
     "message": _message,
+    "ring": _ring,
+    "perf": _perf,
+    "args": _args,
 }

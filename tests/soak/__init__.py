@@ -1,0 +1,1 @@
+"""The agent for many minutes under churn. ``python -m tests.soak --help``."""
