@@ -5,6 +5,7 @@ A noun: no I/O, no clock. Every source yields batches and every sink takes them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,17 @@ class Batch:
     def of_kind(self, kind: str) -> NDArray[np.void]:
         """Return a copy of the records of one kind."""
         return take(self.records, np.flatnonzero(self.records["kind"] == KINDS[kind]))
+
+    def to_arrow(self) -> Any:
+        """Return a ``pyarrow.RecordBatch``: a column per member of an `event` message.
+
+        What is not known is null. From there: ``.to_pandas()``, ``polars.from_arrow(...)``.
+
+        Raises:
+            ConfigError: pyarrow is not installed: ``pip install 'taskstream[arrow]'``.
+        """
+        # Not an import: the noun stays without its tables, for all who never ask.
+        return import_module("taskstream.arrow").record_batch(self)
 
 
 def take(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.void]:

@@ -7,8 +7,8 @@ import csv
 import json
 from typing import Any, BinaryIO, Protocol
 
+from taskstream.arrow import arrow_schema, record_batch
 from taskstream.batch import Batch
-from taskstream.errors import ConfigError
 from taskstream.table import TABLE_COLUMNS, columns
 
 __all__ = ["CsvTable", "JsonTable", "ParquetTable", "Table"]
@@ -92,38 +92,17 @@ class ParquetTable:
     """
 
     def __init__(self, out: BinaryIO) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise ConfigError("Parquet needs pyarrow: pip install 'taskstream[parquet]'") from None
+        self._schema = arrow_schema()
+        import pyarrow.parquet  # takes its time
+
         self._arrow = pyarrow
-        numbers = {
-            "u8": pyarrow.uint8(),
-            "u16": pyarrow.uint16(),
-            "u32": pyarrow.uint32(),
-            "u64": pyarrow.uint64(),
-            "i32": pyarrow.int32(),
-            "bool": pyarrow.bool_(),
-        }
-        texts = {"str": pyarrow.string(), "list": pyarrow.list_(pyarrow.string())}
-        types = numbers | texts
-        self._schema = pyarrow.schema([(c.name, types[c.type]) for c in TABLE_COLUMNS])
         self._writer = pyarrow.parquet.ParquetWriter(out, self._schema, compression="zstd")
         self._batches: list[Any] = []
         self._events = 0
 
     def write(self, batch: Batch) -> None:
         """Add events."""
-        arrays = [
-            self._arrow.array(
-                values,
-                type=self._schema.field(column.name).type,
-                mask=None if isinstance(values, list) else ~known,
-            )
-            for column, (values, known) in columns(batch)
-        ]
-        self._batches.append(self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._batches.append(record_batch(batch))
         self._events += len(batch)
         if self._events >= _ROW_GROUP_EVENTS:
             self._flush()

@@ -1,0 +1,322 @@
+"""The partitions of one or more topics, read alone or as one of a group of consumers.
+
+Rim: touches a broker through confluent-kafka. It knows nothing of what the messages mean.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
+
+from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
+
+__all__ = ["Place", "Reader", "Stretch"]
+
+_LOG = logging.getLogger("taskstream.kafka")
+_LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
+
+ASK_MS = 500
+"""How often the ends of the partitions are asked for."""
+
+
+class Place(NamedTuple):
+    """A partition."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Messages of one partition, one after another.
+
+    Attributes:
+        place: The partition.
+        values: Payloads.
+        end: The offset behind the last.
+    """
+
+    place: Place
+    values: list[bytes]
+    end: int
+
+
+Told = Callable[[Sequence[Place]], None]
+
+
+class Reader:
+    """Reads partitions.
+
+    Args:
+        bootstrap: Broker addresses.
+        topics: Which topics.
+        group: Share the partitions with the other members of this group (cooperatively: what
+            moves is taken from one and given to another, the rest goes on); None to read all.
+        from_end: Where nothing was committed, begin with what comes from now on.
+        on_gained: Told of partitions before their first message comes.
+        on_losing: Told of partitions while they are this member's still, to commit.
+        on_lost: Told of partitions that are another's already: nothing of them may be committed.
+        answer_ms: How long the broker may take to answer at the start.
+        settings: librdkafka settings of the user.
+
+    Attributes:
+        counts: How many partitions each topic has.
+        from_start: Nothing of the partitions that it ever had was read before, by this group.
+        trouble: Why nothing comes at present; empty while all is well.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value.
+        BrokerError: no broker answers, or a topic does not exist or may not be read.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Sequence[str],
+        *,
+        group: str | None = None,
+        from_end: bool = False,
+        on_gained: Told = lambda _places: None,
+        on_losing: Told = lambda _places: None,
+        on_lost: Told = lambda _places: None,
+        answer_ms: int = 5_000,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
+        self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
+        self._ends: dict[Place, int] = {}
+        self._at_end: set[Place] = set()
+        self._places: set[Place] = set()
+        self._read_to_ms: dict[Place, int] = {}
+        self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
+        self._asked_ms = 0
+        self.trouble = self._refusal = ""
+        self.from_start = not from_end
+        config: dict[str, Any] = {
+            "bootstrap.servers": bootstrap,
+            "group.id": group or "taskstream-rates",
+            "error_cb": self._on_error,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "latest" if from_end else "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": False,
+            "logger": _LOG,
+            **(settings or {}),
+        }
+        client: dict[str, Any] = {k: v for k, v in (settings or {}).items() if _for_admin(k)}
+        client |= {"bootstrap.servers": bootstrap, "logger": _LOG}
+        try:
+            self._consumer = Consumer(config)
+            self._admin = AdminClient(client)
+        except KafkaException as error:
+            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        try:
+            self.counts = {topic: self._count(topic) for topic in topics}
+            if group is None:
+                start = OFFSET_END if from_end else OFFSET_BEGINNING
+                places = [Place(t, p) for t, count in self.counts.items() for p in range(count)]
+                self._consumer.assign([TopicPartition(*place, start) for place in places])
+                self._gain(places)
+            else:
+                self._consumer.subscribe(
+                    list(topics),
+                    on_assign=lambda _, given: self._assigned(given),
+                    on_revoke=lambda _, taken: self._revoked(taken, self._on_losing),
+                    on_lost=lambda _, taken: self._revoked(taken, self._on_lost),
+                )
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def _count(self, topic: str) -> int:
+        try:
+            found = self._consumer.list_topics(topic, timeout=self._answer_s).topics[topic]
+        except KafkaException as error:
+            self._consumer.poll(0)  # tells why
+            if self._refusal:
+                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
+            raise BrokerError(
+                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
+                "check the address and that the broker runs"
+            ) from None
+        if found.error is not None:
+            raise BrokerError(
+                f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"
+            )
+        return len(found.partitions)
+
+    # --- whose partitions ---
+
+    def _assigned(self, given: Sequence[TopicPartition]) -> None:
+        # The offsets first: the broker gives none while a transaction of their last owner is
+        # open, so what that owner left behind is there when `on_gained` looks for it.
+        stored = self._consumer.committed(list(given), timeout=60)
+        self.from_start &= all(one.offset < 0 for one in stored)
+        self._gain([Place(one.topic, one.partition) for one in given])
+        self._consumer.incremental_assign(stored)
+
+    def _gain(self, places: Sequence[Place]) -> None:
+        self._places |= set(places)
+        self._on_gained(places)
+
+    def _revoked(self, taken: Sequence[TopicPartition], told: Told) -> None:
+        places = [Place(one.topic, one.partition) for one in taken]
+        told(places)
+        self._consumer.incremental_unassign(list(taken))
+        for place in places:
+            self._places.discard(place)
+            self._at_end.discard(place)
+            self._ends.pop(place, None)
+            self._read_to_ms.pop(place, None)
+
+    @property
+    def places(self) -> set[Place]:
+        """The partitions that it has at present."""
+        return self._places
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether it has every partition."""
+        return len(self._places) == sum(self.counts.values())
+
+    # --- reading ---
+
+    def read(self, timeout_s: float, most: int = 50_000) -> list[Stretch]:
+        """Wait for messages; return them by partition.
+
+        Args:
+            timeout_s: The longest wait, in seconds.
+            most: At most so many messages, up to 1,000,000.
+
+        Raises:
+            BrokerError: reading is refused, or the connection is lost for good.
+        """
+        values: defaultdict[Place, list[bytes]] = defaultdict(list)
+        for message in self._consumer.consume(most, timeout_s):
+            place = Place(message.topic() or "", message.partition() or 0)
+            error = message.error()
+            if error is None:
+                values[place].append(message.value() or b"")
+                self._ends[place] = (message.offset() or 0) + 1
+                self._at_end.discard(place)
+                self.trouble = ""
+            else:
+                self._take_error(error, place, message)
+        self._look()
+        return [
+            Stretch(place, listed, self._ends[place])
+            for place, listed in values.items()
+            if place in self._places
+        ]
+
+    def _take_error(self, error: KafkaError, place: Place, message: Message) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._at_end.add(place)
+            self._ends[place] = max(self._ends.get(place, 0), message.offset() or 0)
+        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and self._group is None:
+            return  # librdkafka looks for a group's coordinator; no group is needed here
+        elif error.retriable() or error.code() in _AWAY:
+            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
+        else:
+            raise BrokerError(f"topic {place.topic} on {self._bootstrap}: {error.str()}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        if refused := refusal(error):
+            self.trouble = self._refusal = refused
+        elif error.code() in _AWAY:
+            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
+
+    # --- how far ---
+
+    @property
+    def at_end(self) -> bool:
+        """Tell whether every partition that it has was read to its present end."""
+        return bool(self._places) and self._at_end >= self._places
+
+    @property
+    def read_to_ms(self) -> Mapping[Place, int]:
+        """Moment, of this host's clock, up to which all that was published has been read."""
+        return self._read_to_ms
+
+    def _look(self) -> None:
+        """Ask for the ends of the partitions, and compare with those that were asked for before."""
+        if self._asked is not None:
+            asked_ms, futures = self._asked
+            if not all(future.done() for future in futures.values()):
+                return
+            waited = {}
+            for one, future in futures.items():
+                place = Place(one.topic, one.partition)
+                if place not in self._places or future.exception() is not None:
+                    continue
+                end = future.result().offset
+                if end == 0 or self._ends.get(place, 0) >= end:
+                    self._read_to_ms[place] = asked_ms
+                else:
+                    waited[one] = future
+            self._asked = (asked_ms, waited) if waited else None
+        now_ms = time.time_ns() // 1_000_000
+        if self._asked is None and self._places and now_ms >= self._asked_ms + ASK_MS:
+            wanted = dict.fromkeys((TopicPartition(*place) for place in self._places), _LATEST)
+            self._asked = now_ms, self._admin.list_offsets(wanted)
+            self._asked_ms = now_ms
+
+    # --- committing ---
+
+    def commit(self, ends: Mapping[Place, int]) -> None:
+        """Commit how far the work is done; returns when the broker has it.
+
+        Raises:
+            BrokerError: the broker does not take it.
+        """
+        offsets = [TopicPartition(*place, end) for place, end in ends.items()]
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise BrokerError(
+                f"offsets of group {self._group} cannot be committed on {self._bootstrap}: "
+                f"{error.args[0].str()}"
+            ) from None
+
+    def membership(self) -> Any:
+        """Return what a transaction must know of this member, to commit its offsets."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave the group and the broker."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def _for_admin(name: str) -> bool:
+    """Tell whether a setting means something to an admin client."""
+    return name.startswith(
+        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "reconnect.",
+         "enable.ssl", "client.", "log", "metadata.", "oauthbearer", "enable.sasl")
+    )  # fmt: skip
