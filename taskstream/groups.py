@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from taskstream import place
 from taskstream.batch import Batch
+from taskstream.charge import Charges
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.label import labels_of
-from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
 from taskstream.interval import Series, Zombies
@@ -57,7 +57,6 @@ class Groups:
         self._running = running
         self._wanted = config.apps
         self._reload = False
-        self._losses = LossBook()
         path = place.find(place.APP_GROUPS)
         self._state = _state(path)
         self._tally = Tally(
@@ -99,21 +98,9 @@ class Groups:
         groups = (apps, self._tally.processes.names) if self._wanted else None
         return replace(batch, labels=labels_of(batch.records, self.cgroups, groups))
 
-    def charge(
-        self,
-        window: int,
-        keys: NDArray[np.void],
-        losses: NDArray[np.void],
-        lost: NDArray[np.int64],
-    ) -> NDArray[np.void]:
-        """Count lost events where they belong (see `LossBook.settle`).
-
-        Returns:
-            Keys of the entries that can be freed.
-        """
-        charges = self._losses.settle(keys, losses, lost)
+    def charge(self, window: int, charges: Charges) -> None:
+        """Count lost events where they belong."""
         self._tally.charge(window, charges)
-        return charges.quiet
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted up to the end of a window, then look for new rules.

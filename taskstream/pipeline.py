@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from taskstream import clock
 from taskstream.batch import Batch, Origin
-from taskstream.interval import Interval, Series, Zombies
+from taskstream.charge import Charges
+from taskstream.grouping.loss import LossBook
+from taskstream.interval import Agent, Interval, Series, Zombies
 from taskstream.pacing import Pacing
 from taskstream.rates import WindowCounts
 from taskstream.record import COUNTS
@@ -88,14 +90,8 @@ class Grouping(Protocol):
     def add(self, batch: Batch) -> Batch:
         """Count a batch; return it with labels."""
 
-    def charge(
-        self,
-        window: int,
-        keys: NDArray[np.void],
-        losses: NDArray[np.void],
-        lost: NDArray[np.int64],
-    ) -> NDArray[np.void]:
-        """Count lost events where they belong; return the entries that can be freed."""
+    def charge(self, window: int, charges: Charges) -> None:
+        """Count lost events where they belong."""
 
     def close(
         self, window: int, end_ns: int
@@ -112,14 +108,8 @@ class _NoGroups:
     def add(self, batch: Batch) -> Batch:
         return batch
 
-    def charge(
-        self,
-        window: int,
-        keys: NDArray[np.void],
-        losses: NDArray[np.void],
-        lost: NDArray[np.int64],
-    ) -> NDArray[np.void]:
-        return keys
+    def charge(self, window: int, charges: Charges) -> None:
+        """Nobody asked."""
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], None]:
         return {}, None
@@ -153,6 +143,7 @@ class Pipeline:
         release_late: Whether it sees releases an RCU grace period late.
         on_interval: Called with each closed interval.
         groups: Counts the events by group; None for nobody.
+        agent: Tells what the agent itself costs; None for nobody.
         now_ns: CLOCK_BOOTTIME.
     """
 
@@ -166,6 +157,7 @@ class Pipeline:
         release_late: bool = False,
         on_interval: Callable[[Interval], None],
         groups: Grouping | None = None,
+        agent: Callable[[], Agent] | None = None,
         now_ns: Callable[[], int] = clock.boot_ns,
     ) -> None:
         self._source = source
@@ -175,6 +167,7 @@ class Pipeline:
         self._release_late = release_late
         self._on_interval = on_interval
         self._groups = groups or _NoGroups()
+        self._agent = agent
         self._now_ns = now_ns
         self._received = WindowCounts(rhythm.window_ns)
         self._begin_ns = source.attached_ns
@@ -185,6 +178,9 @@ class Pipeline:
         self._missed: dict[str, int] = {}
         self._running = 0
         self._loses = False
+        self._losses = LossBook()
+        self._charges: list[tuple[int, Charges]] = []
+        self._reports = 0
         self._wall_offset_ns = 0
         self._last_window: int | None = None
 
@@ -247,10 +243,15 @@ class Pipeline:
             self._window = window + 1
 
     def _close(self, window: int, end_ns: int, *, final: bool) -> None:
+        self._charge(window)
         interval = self._interval([*self._before_begin, window], end_ns)
         self._before_begin = []
         self._on_interval(interval)
-        self._sink.report(self._report(interval, final=final))
+        charges = self._charged(window)
+        *first, last = charges.parts() if charges is not None else [None]
+        for part in first:  # what does not fit into one message
+            self._sink.report(self._report(None, part, final=False))
+        self._sink.report(self._report(interval, last, final=final))
 
     def _interval(self, windows: Sequence[int], end_ns: int) -> Interval:
         counts = self._late()
@@ -262,7 +263,6 @@ class Pipeline:
             if window <= windows[-1]:
                 received += self._received.take(window)
         missed = self._source.missed()
-        self._charge(windows[-1])
         groups, zombies = self._groups.close(windows[-1], end_ns)
         interval = Interval(
             start_ns=min(self._begin_ns, end_ns),
@@ -275,6 +275,7 @@ class Pipeline:
             release_late=self._release_late,
             groups=groups,
             zombies=zombies,
+            agent=self._agent() if self._agent is not None else None,
         )
         self._begin_ns, self._missed = end_ns, missed
         return interval
@@ -284,14 +285,24 @@ class Pipeline:
         self._charge(self._now_ns() // self._rhythm.window_ns)
 
     def _charge(self, window: int) -> None:
-        """Count in the groups what found no room, if anything was lost since the last time."""
+        """Count in the groups what found no room, if anything was lost since the start."""
         if not self._loses and not self._source.totals()["lost"].any():
             return
         self._loses = True
         keys, losses = self._source.losses()
         lost = self._source.totals()["lost"].sum(axis=0).astype(np.int64)
-        for key in self._groups.charge(window, keys, losses, lost):
+        charges, quiet = self._losses.settle(keys, losses, lost)
+        self._groups.charge(window, charges)
+        for key in quiet:
             self._source.forget_losses(key.reshape(1))
+        if charges:
+            self._charges.append((window, charges))
+
+    def _charged(self, window: int) -> Charges | None:
+        """Return what was charged to windows up to one and not told yet."""
+        told = [charges for charged, charges in self._charges if charged <= window]
+        self._charges = [entry for entry in self._charges if entry[0] > window]
+        return Charges.join(told) if told else None
 
     def _late(self) -> NDArray[np.int64]:
         """Return what was counted since in windows that are closed, and let go of the oldest."""
@@ -307,7 +318,9 @@ class Pipeline:
                 self._source.empty_window(window)
         return late
 
-    def _report(self, interval: Interval | None, *, final: bool) -> Report:
+    def _report(
+        self, interval: Interval | None, charges: Charges | None = None, *, final: bool
+    ) -> Report:
         totals = self._source.totals()
         step_ns, self._source.clock_step_ns = self._source.clock_step_ns, 0
         cpus = tuple(
@@ -321,6 +334,7 @@ class Pipeline:
             )
             for cpu, row in enumerate(totals)
         )
+        self._reports += 1
         return Report(
             self._source.origin,
             self._now_ns(),
@@ -330,6 +344,8 @@ class Pipeline:
             interval,
             step_ns,
             final,
+            self._reports - 1,
+            charges,
         )
 
     # --- the end ---

@@ -2,15 +2,17 @@
 
 A noun: no I/O, no clock. One report per interval travels with the events, so that whoever
 reads the stream knows the same counts and the same losses as the agent: a message of kind
-``report``, a MessagePack map.
+``report``, a MessagePack map. Members that the first agents did not write are absent where there
+is nothing to tell.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from taskstream.batch import Origin
+from taskstream.charge import Charges
 from taskstream.errors import MessageError
-from taskstream.interval import Interval
+from taskstream.interval import Agent, Interval, Zombies
 from taskstream.record import COUNTS, VERSION
 
 __all__ = ["CpuReport", "Report"]
@@ -52,6 +54,9 @@ class Report:
         interval: The interval that was just closed, if one was.
         clock_step_ns: By how much the wall clock was stepped since the last report.
         final: The run is over.
+        number: Of the report within its run, from 0; None where an older agent wrote it.
+        charges: Lost events to be counted in the interval that this report closes, or else in
+            that which the next one closes.
     """
 
     origin: Origin
@@ -62,6 +67,8 @@ class Report:
     interval: Interval | None = None
     clock_step_ns: int = 0
     final: bool = False
+    number: int | None = None
+    charges: Charges | None = None
 
     def to_map(self) -> dict[str, Any]:
         """Return the message's map."""
@@ -78,6 +85,8 @@ class Report:
             "missed": self.missed,
             "cpus": [_cpu_to_map(cpu) for cpu in self.cpus],
             "interval": None if self.interval is None else _interval_to_map(self.interval),
+            **({} if self.number is None else {"number": self.number}),
+            **({} if self.charges is None else {"charges": self.charges.to_map()}),
         }
 
     @classmethod
@@ -99,8 +108,10 @@ class Report:
                 None if interval is None else _interval_from_map(interval),
                 _number(map_, "clock_step_ns"),
                 _of(bool, map_, "final"),
+                _number(map_, "number") if "number" in map_ else None,
+                Charges.from_map(_of(dict, map_, "charges")) if "charges" in map_ else None,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MessageError(f"a report lacks or spoils a member: {error!r}") from None
 
 
@@ -168,6 +179,8 @@ def _interval_to_map(interval: Interval) -> dict[str, Any]:
         "missed": dict(interval.missed),
         "failures_watched": interval.failures_watched,
         "release_late": interval.release_late,
+        **({} if interval.zombies is None else {"zombies": asdict(interval.zombies)}),
+        **({} if interval.agent is None else {"agent": _agent_to_map(interval.agent)}),
     }
 
 
@@ -182,4 +195,23 @@ def _interval_from_map(map_: Any) -> Interval:
         failures_watched=_of(bool, map_, "failures_watched"),
         # The first agents knew no other way, and did not say it.
         release_late=_of(bool, {"release_late": True, **map_}, "release_late"),
+        zombies=_zombies(_of(dict, map_, "zombies")) if "zombies" in map_ else None,
+        agent=_agent(_of(dict, map_, "agent")) if "agent" in map_ else None,
     )
+
+
+def _zombies(map_: Any) -> Zombies:
+    return Zombies(_number(map_, "level"), _number(map_, "oldest_ns"))
+
+
+_AGENT = tuple(member.name for member in fields(Agent) if member.name != "before")
+
+
+def _agent_to_map(agent: Agent) -> dict[str, Any]:
+    own = {name: getattr(agent, name) for name in _AGENT}
+    return own if agent.before is None else {**own, "before": _agent_to_map(agent.before)}
+
+
+def _agent(map_: Any) -> Agent:
+    before = _agent(_of(dict, map_, "before")) if "before" in map_ else None
+    return Agent(**{name: _number(map_, name) for name in _AGENT}, before=before)

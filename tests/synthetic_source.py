@@ -61,6 +61,7 @@ class SyntheticSource:
         self.detached_ns: int | None = None
         self.emptied: list[int] = []
         self.forgotten: list[NDArray[np.void]] = []
+        self._freed: dict[bytes, NDArray[np.uint64]] = {}
         self._happens_ns = events["boot_ns"].astype(np.int64)
         self._events = events
         self._lost = np.zeros(len(events), np.bool_) if lost is None else lost
@@ -121,6 +122,13 @@ class SyntheticSource:
         self.emptied.append(window)
 
     def losses(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        keys, losses = self._all_losses()
+        for key, row in zip(keys, losses, strict=True):
+            row["count"] -= self._freed.get(key.tobytes(), 0)
+        left = losses["count"].any(axis=1)
+        return keys[left], losses[left]
+
+    def _all_losses(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
         gone = self._events[self._counted & self._lost]
         column = count_column(gone)
         keys, rows = np.unique(_keys(gone), return_inverse=True)
@@ -132,6 +140,9 @@ class SyntheticSource:
         return keys, losses
 
     def forget_losses(self, key: NDArray[np.void]) -> None:
+        keys, losses = self._all_losses()
+        (freed,) = losses["count"][keys == key]
+        self._freed[key.tobytes()] = freed
         self.forgotten.append(key)
 
     def missed(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from taskstream import clock
+from taskstream.batch import Origin
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
@@ -21,7 +22,7 @@ from taskstream.cli.watching import Say, TopicCheck, Trouble
 from taskstream.config import EMBEDDED, OFF, Config
 from taskstream.control import Answer, Door
 from taskstream.groups import Groups
-from taskstream.interval import Interval
+from taskstream.interval import Agent, Interval
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink import Sink
@@ -103,7 +104,7 @@ def record(
         screen = screen_of(config)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
-        intervals = _Intervals(config, source, sink, groups, screen, metrics)
+        intervals = _Intervals(config, source.origin, sink, screen, metrics)
         pipeline = Pipeline(
             source,
             both,
@@ -116,6 +117,7 @@ def record(
             release_late=source.plan.release_late,
             on_interval=intervals,
             groups=groups,
+            agent=_cost_of(source, sink, groups),
         )
         state = State(config, source, sink, pipeline)
         intervals.outlets.append(state.interval)
@@ -215,7 +217,7 @@ def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
 
 
 class _Intervals:
-    """Hands each interval, with what the agent costs, to all who show or publish it.
+    """Hands each interval to all who show or publish it.
 
     Attributes:
         outlets: Those.
@@ -224,32 +226,32 @@ class _Intervals:
     def __init__(
         self,
         config: Config,
-        source: LiveSource,
+        origin: Origin,
         sink: KafkaSink | Discard,
-        groups: Groups,
         screen: Screen,
         metrics: "Metrics | None",
     ) -> None:
-        self._meter = Meter()
-        self._source = source
-        self._sink = sink
-        self._groups = groups
         self.outlets = [screen.interval]
         if OFF not in (config.rates_topic, config.bootstrap):
-            rates = RatesTopic(sink, config.rates_topic, source.origin, config.chart_semantics)
+            rates = RatesTopic(sink, config.rates_topic, origin, config.chart_semantics)
             self.outlets.append(rates.interval)
         if metrics is not None:
             self.outlets.append(metrics.interval)
 
     def __call__(self, interval: Interval) -> None:
-        agent = self._meter.read(
-            queued=self._sink.in_queue(),
-            dropped=self._sink.account.dropped,
-            forgotten=self._groups.forgotten,
-            uncharged=int(self._source.totals()["uncharged"].sum()),
-        )
         for outlet in self.outlets:
-            outlet(replace(interval, agent=agent))
+            outlet(interval)
+
+
+def _cost_of(source: LiveSource, sink: KafkaSink | Discard, groups: Groups) -> Callable[[], Agent]:
+    """Return what tells the cost of the agent at a moment."""
+    meter = Meter()
+    return lambda: meter.read(
+        queued=sink.in_queue(),
+        dropped=sink.account.dropped,
+        forgotten=groups.forgotten,
+        uncharged=int(source.totals()["uncharged"].sum()),
+    )
 
 
 @contextmanager

@@ -5,33 +5,15 @@ entry has (the table was full, or the process could not be told) is nobody's, an
 ``other``, so that the sums over the groups are those of the host.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import take
-from taskstream.record import COUNTS, KINDS, PROCESS_KEY, PROCESS_LOSSES, RECORD, VERSION
+from taskstream.charge import Charges, stand_ins
+from taskstream.columns import short_text
+from taskstream.record import COUNTS, KINDS, PROCESS_KEY, PROCESS_LOSSES
 
-__all__ = ["Charges", "LossBook"]
-
-
-@dataclass(frozen=True, slots=True)
-class Charges:
-    """Lost events to be counted now.
-
-    Attributes:
-        events: ``RECORD`` array of shape ``(n,)``: events that stand for the lost ones of a
-            process, of the kind that decides its group.
-        counts: For how many each stands, by `COUNTS`; shape ``(n, len(COUNTS))``.
-        nobodys: By `COUNTS`.
-        quiet: ``PROCESS_KEY`` array of those that lost nothing since the last look.
-    """
-
-    events: NDArray[np.void]
-    counts: NDArray[np.int64]
-    nobodys: NDArray[np.int64]
-    quiet: NDArray[np.void]
+__all__ = ["LossBook"]
 
 
 class LossBook:
@@ -43,13 +25,16 @@ class LossBook:
 
     def settle(
         self, keys: NDArray[np.void], losses: NDArray[np.void], lost: NDArray[np.int64]
-    ) -> Charges:
-        """Return what rose since the last look.
+    ) -> tuple[Charges, NDArray[np.void]]:
+        """Return what rose since the last look, and who lost nothing since then.
 
         Args:
             keys: ``PROCESS_KEY`` array of shape ``(n,)``.
             losses: ``PROCESS_LOSSES`` array of shape ``(n,)``, cumulative.
             lost: All that was lost since the start, by `COUNTS`, read after the table.
+
+        Returns:
+            The charges; and the keys that can be forgotten, a ``PROCESS_KEY`` array.
         """
         counts = losses["count"].astype(np.int64)
         before = [self._charged.get(key.tobytes()) for key in keys]
@@ -63,7 +48,7 @@ class LossBook:
             self._charged.pop(key.tobytes(), None)
         nobodys = np.maximum(lost - self._settled - rose.sum(axis=0), 0)
         self._settled += rose.sum(axis=0) + nobodys
-        return Charges(*_stand_ins(keys[moved], losses[moved], rose[moved]), nobodys, quiet)
+        return Charges(*_stand_ins(keys[moved], losses[moved], rose[moved]), nobodys), quiet
 
 
 _N = len(COUNTS)
@@ -88,14 +73,18 @@ def _stand_ins(
     counts = rose[rows]
     counts[: len(forked), np.arange(_N) != _FORK] = 0
     counts[len(forked) :, _FORK] = 0
-    records = np.zeros(len(rows), RECORD)
-    records["version"] = VERSION
-    records["kind"] = np.where(rose[rows, _EXEC] > 0, KINDS["exec"], KINDS["exit"])
-    records["kind"][: len(forked)] = KINDS["fork"]
-    records["pid"] = records["tgid"] = keys["tgid"][rows]
-    records["start_ns"] = records["process_start_ns"] = keys["start_ns"][rows]
-    for name in ("ppid", "parent_start_ns", "cgroup_id", "uid", "comm"):
-        records[name] = losses[name][rows]
+    kind = np.where(rose[rows, _EXEC] > 0, KINDS["exec"], KINDS["exit"])
+    kind[: len(forked)] = KINDS["fork"]
+    told = counts.any(axis=1)
+    rows, kind, counts = rows[told], kind[told], counts[told]
+    own = ("ppid", "parent_start_ns", "cgroup_id", "uid")
+    records = stand_ins(
+        tgid=keys["tgid"][rows],
+        start_ns=keys["start_ns"][rows],
+        kind=kind,
+        comm=short_text(losses["comm"][rows])[0],
+        **{name: losses[name][rows] for name in own},
+    )
     # Oldest first: a shell is what its lost exec made of it before its children inherit.
     order = np.argsort(records["start_ns"], kind="stable")
     return take(records, order), counts[order]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, join_records, take
+from taskstream.charge import Charges
 from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.cgroup import SERVICE
-from taskstream.grouping.loss import Charges
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.process import ProcessTable
 from taskstream.grouping.roll import Roll

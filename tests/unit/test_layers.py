@@ -17,6 +17,7 @@ PACKAGE = Path(taskstream.__file__).parent
 LAYERS = {
     "nouns": [
         "batch",
+        "charge",
         "clock",
         "errors",
         "interval",
@@ -24,6 +25,7 @@ LAYERS = {
         "report",
         "resource",
         "stats",
+        "text",
     ],
     "pure": [
         "batch_message",
@@ -46,7 +48,6 @@ LAYERS = {
         "sequence",
         "shape",
         "table",
-        "text",
         "topic",
         "vocabulary",
     ],

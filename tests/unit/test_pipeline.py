@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch
+from taskstream.charge import Charges
 from taskstream.config import Config
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
@@ -283,7 +284,7 @@ class Grouping:
 
     def __init__(self) -> None:
         self.tally = tally()
-        self.close = self.tally.close
+        self.close, self.charge = self.tally.close, self.tally.charge
         self.begun_with: Batch | None = None
 
     def begin(self, snapshot: Batch) -> Batch:
@@ -373,6 +374,44 @@ def test_the_last_report_has_the_totals_of_the_run():
     assert sum(sum(cpu.counted) for cpu in final.cpus) == 400
     assert sum(sum(cpu.lost) for cpu in final.cpus) == 80
     assert [cpu.next_seq - START_NS for cpu in final.cpus] == [200, 200]
+
+
+def test_reports_tell_what_was_charged_in_their_interval():
+    """Whoever counts what a sink was given comes to the groups of every interval."""
+    lost = np.arange(400) % 5 < 2
+    run = play(steady(4), until_ns=ATTACHED_NS + 5 * SECOND, lost=lost, groups=Grouping())
+    again = tally()
+    batches = iter(run.sink.batches)
+    for report in run.sink.reports:
+        assert report.interval is not None
+        if report.charges is not None:
+            again.charge((report.interval.end_ns - 1) // SECOND, report.charges)
+        for one in batches:
+            again.add(one)
+            if (one.records["boot_ns"] >= report.interval.end_ns).any():
+                break
+        window = (report.interval.end_ns - 1) // SECOND
+        assert again.close(window, report.interval.end_ns)[0] == report.interval.groups
+    charged = sum(int(r.charges.counts.sum()) for r in run.sink.reports if r.charges is not None)
+    assert charged == lost.sum() == run.totals.lost
+
+
+def test_charges_that_do_not_fit_into_one_report_come_in_several(monkeypatch):
+    monkeypatch.setattr(Charges.parts, "__defaults__", (7,))
+    events = steady(4)
+    events["tgid"] = events["pid"] = np.arange(400)  # a process each
+    run = play(events, until_ns=ATTACHED_NS + 5 * SECOND, lost=np.arange(400) % 5 < 2)
+    assert [r.number for r in run.sink.reports] == list(range(len(run.sink.reports)))
+    assert len(run.sink.reports) > 3 * len(run.intervals)
+    assert [r.interval for r in run.sink.reports if r.interval] == run.intervals
+    charges = [r.charges for r in run.sink.reports if r.charges is not None]
+    assert all(len(c.events) <= 7 for c in charges)
+    assert sum(int(c.counts.sum()) for c in charges) == 160
+
+
+def test_a_run_that_lost_nothing_charges_nothing():
+    run = play(steady(2), until_ns=ATTACHED_NS + 2 * SECOND)
+    assert {r.charges for r in run.sink.reports} == {None}
 
 
 def test_a_report_tells_what_the_sink_dropped_by_cpu():

@@ -1,14 +1,17 @@
 """A report is the same after its way through a topic, or an error that says why not."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 
+from taskstream.charge import Charges, stand_ins
 from taskstream.errors import MessageError
-from taskstream.interval import Interval
-from taskstream.record import COUNTS, VERSION
+from taskstream.interval import Agent, Interval, Zombies
+from taskstream.record import COUNTS, KINDS, VERSION
 from taskstream.report import CpuReport, Report
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS
 
@@ -37,6 +40,8 @@ INTERVAL = Interval(
     failures_watched=False,
 )
 
+AGENT = Agent(cpu_ns=1, resident_bytes=2, queued=3, dropped=4, forgotten=5, uncharged=6)
+
 REPORTS = {
     "everything": Report(
         ORIGIN,
@@ -49,6 +54,25 @@ REPORTS = {
         final=True,
     ),
     "next to nothing": Report(ORIGIN, 17, WALL_OFFSET_NS, ()),
+    "what newer agents tell": Report(
+        ORIGIN,
+        17,
+        WALL_OFFSET_NS,
+        (),
+        interval=replace(INTERVAL, zombies=Zombies(3, 5), agent=replace(AGENT, before=AGENT)),
+        number=12,
+        charges=Charges(
+            stand_ins(
+                tgid=np.array([7, 9]),
+                start_ns=np.array([5, 2**64 - 1], np.uint64),
+                kind=np.array([KINDS["fork"], KINDS["exec"]]),
+                comm=np.array([b"caf\xe9", b"\\x41"]),
+                cgroup_id=np.array([0, 2**64 - 1], np.uint64),
+            ),
+            np.arange(2 * N).reshape(2, N),
+            np.arange(N)[::-1].copy(),
+        ),
+    ),
 }
 
 
@@ -89,7 +113,7 @@ def test_a_count_that_an_older_agent_did_not_have_is_none():
     assert Report.from_map(found).cpus[0].lost[-1] == 0
 
 
-BY_NAME = ("counted", "lost", "dropped", "counts", "received")
+BY_NAME = ("counted", "lost", "dropped", "counts", "received", "nobodys")
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -100,7 +124,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
             if at and at[-1] in (*BY_NAME, "missed"):
                 continue
             found += paths(member, (*at, name))
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         found += paths(value[0], (*at, 0))
     return found
 
@@ -153,6 +177,59 @@ def test_a_report_with_a_spoilt_count_is_an_error(value):
         found["cpus"][0][name]["exec"] = value
         with pytest.raises(MessageError, match="report"):
             Report.from_map(found)
+
+
+NEWER = sent(REPORTS["what newer agents tell"])
+ADDED = (
+    ("number",),
+    ("charges",),
+    ("interval", "zombies"),
+    ("interval", "agent"),
+    ("interval", "agent", "before"),
+)
+
+
+@pytest.mark.parametrize("path", ADDED, ids=str)
+def test_a_report_of_an_agent_that_did_not_tell_something_yet_is_read(path):
+    found = sent(REPORTS["what newer agents tell"])
+    del place(found, path)[path[-1]]
+    read = Report.from_map(found)
+    assert sent(read) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in paths(NEWER) if p[0] == "charges" or p[1:2] in (("zombies",), ("agent",))],
+    ids=str,
+)
+def test_what_newer_agents_tell_is_whole_or_an_error(path):
+    if path in ADDED or path[-1] == 0:
+        return
+    found = sent(REPORTS["what newer agents tell"])
+    del place(found, path)[path[-1]]
+    with pytest.raises(MessageError, match="report"):
+        Report.from_map(found)
+
+
+@pytest.mark.parametrize("value", ["text", 1.5, -1, 2**64, True, None, [1], {"a": "b"}], ids=repr)
+def test_a_spoilt_charge_is_an_error(value):
+    rows = len(NEWER["charges"]["rows"][0])
+    for column in range(rows):
+        found = sent(REPORTS["what newer agents tell"])
+        found["charges"]["rows"][0][column] = value
+        if column == NEWER["charges"]["fields"].index("comm") and value == "text":
+            continue
+        with pytest.raises(MessageError, match="report"):
+            Report.from_map(found)
+
+
+def test_a_charge_of_a_count_that_this_version_does_not_know_is_ignored():
+    found = sent(REPORTS["what newer agents tell"])
+    found["charges"]["fields"].append("reap")
+    for row in found["charges"]["rows"]:
+        row.append(1)
+    found["charges"]["nobodys"]["reap"] = 1
+    assert Report.from_map(found) == REPORTS["what newer agents tell"]
 
 
 def test_a_key_that_this_version_does_not_know_is_ignored():
