@@ -5,7 +5,7 @@ A noun: no I/O, no clock. Every source yields batches and every sink takes them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "Origin",
     "in_time_order",
     "join",
+    "join_labels",
     "join_records",
     "take",
     "time_order",
@@ -52,6 +53,20 @@ class Label(NamedTuple):
     container: str | None = None
     service: str | None = None
     app_group: str | None = None
+
+    @classmethod
+    def of(cls, members: Any) -> "Label":
+        """Read what a map says; what it leaves out is not known.
+
+        Raises:
+            TypeError: it is no map, or says what is no text.
+        """
+        if not isinstance(members, dict):
+            raise TypeError(f"a label is {members!r}")
+        texts = [members.get(name) for name in cls._fields]
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise TypeError(f"a label is {texts!r}")
+        return cls(*texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +155,22 @@ def join(batches: Sequence[Batch]) -> Batch:
         return first
     records = join_records([batch.records for batch in batches])
     texts = {place: text for batch in batches for place, text in batch.texts.items()}
-    return Batch(first.origin, records, first.wall_offset_ns, texts, labels=_join_labels(batches))
+    labels = join_labels([(batch.labels, len(batch)) for batch in batches])
+    return Batch(first.origin, records, first.wall_offset_ns, texts, labels=labels)
 
 
-def _join_labels(batches: Sequence[Batch]) -> Labels | None:
-    if all(batch.labels is None for batch in batches):
+def join_labels(parts: Sequence[tuple[Labels | None, int]]) -> Labels | None:
+    """Return the labels of one record after another.
+
+    Args:
+        parts: Labels, and of how many records they are; those of a part without are unknown.
+    """
+    if all(labels is None for labels, _ in parts):
         return None
     numbers: dict[Label, int] = {}
     rows = []
-    for batch in batches:
-        labels = batch.labels or Labels([Label()], np.zeros(len(batch), np.intp))
+    for labels, count in parts:
+        labels = labels or Labels([Label()], np.zeros(count, np.intp))
         places = [numbers.setdefault(label, len(numbers)) for label in labels.table]
         rows.append(np.array(places, np.intp)[labels.rows])
     return Labels(list(numbers), np.concatenate(rows))

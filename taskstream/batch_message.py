@@ -12,10 +12,10 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, ExecText, Labels, Origin, join_records, time_order
+from taskstream.batch import Batch, ExecText, Label, Labels, Origin, join_records, time_order
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_text, label_of, number, text, text_list
+from taskstream.member import exec_text, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.text import unescape
@@ -172,7 +172,7 @@ def _read_labels(head: dict[str, Any], groups: list[_Group]) -> Labels | None:
     """Read the table of labels, and the index of each row, group by group."""
     if "labels" not in head:
         return None
-    table = [label_of(members) for members in head["labels"]]
+    table = [Label.of(members) for members in head["labels"]]
     numbers: list[int] = []
     for group, rows in groups:
         if len(rows):

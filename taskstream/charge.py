@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import join_records, take
+from taskstream.batch import Label, Labels, join_labels, join_records, take
 from taskstream.record import COUNTS, KINDS, RECORD, VERSION
 from taskstream.text import escape, unescape
 
@@ -34,11 +34,13 @@ class Charges:
             process, of the kind that decides its group; made by `stand_ins`.
         counts: For how many each stands, by `COUNTS`; ``int64`` of shape ``(n, len(COUNTS))``.
         nobodys: By `COUNTS`; those of no process that is known.
+        labels: Of the events, as those of a batch; None where nobody looked.
     """
 
     events: NDArray[np.void]
     counts: NDArray[np.int64]
     nobodys: NDArray[np.int64]
+    labels: Labels | None = None
 
     def __eq__(self, other: object) -> bool:
         """Tell whether both charge the same."""
@@ -46,8 +48,9 @@ class Charges:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _bytes(self) -> tuple[bytes, ...]:
-        return self.events.tobytes(), self.counts.tobytes(), self.nobodys.tobytes()
+    def _bytes(self) -> tuple[object, ...]:
+        labels = self.labels and [self.labels.table[row] for row in self.labels.rows.tolist()]
+        return self.events.tobytes(), self.counts.tobytes(), self.nobodys.tobytes(), labels
 
     def __bool__(self) -> bool:
         """Tell whether anything is charged."""
@@ -59,7 +62,8 @@ class Charges:
         for end in ends:
             rows = np.arange(max(0, (end - 1) // most * most), end)
             nobodys = self.nobodys if end == ends[-1] else np.zeros_like(self.nobodys)
-            yield Charges(take(self.events, rows), self.counts[rows], nobodys)
+            labels = self.labels and Labels(self.labels.table, self.labels.rows[rows])
+            yield Charges(take(self.events, rows), self.counts[rows], nobodys, labels)
 
     @classmethod
     def join(cls, parts: Sequence["Charges"]) -> "Charges":
@@ -68,6 +72,7 @@ class Charges:
             join_records([part.events for part in parts]),
             np.concatenate([part.counts for part in parts]),
             np.sum([part.nobodys for part in parts], axis=0),
+            join_labels([(part.labels, len(part.events)) for part in parts]),
         )
 
     def to_map(self) -> dict[str, Any]:
@@ -77,11 +82,14 @@ class Charges:
         comms = [escape(comm.split(b"\0", 1)[0]) for comm in events["comm"].tolist()]
         numbers = [events[_MEMBERS.get(name, name)].tolist() for name in _NUMBERS]
         columns = [kinds, *numbers, comms, *self.counts.T.tolist()]
-        return {
-            "fields": ["as", *_NUMBERS, "comm", *_NAMES],
-            "rows": [list(row) for row in zip(*columns, strict=True)],
-            "nobodys": dict(zip(_NAMES, self.nobodys.tolist(), strict=True)),
-        }
+        names = ["as", *_NUMBERS, "comm", *_NAMES]
+        map_: dict[str, Any] = {"nobodys": dict(zip(_NAMES, self.nobodys.tolist(), strict=True))}
+        if self.labels is not None:
+            used, rows = np.unique(self.labels.rows, return_inverse=True)
+            map_["labels"] = [self.labels.table[number]._asdict() for number in used.tolist()]
+            columns.append(rows.tolist())
+            names.append("label")
+        return {"fields": names, **map_, "rows": [list(row) for row in zip(*columns, strict=True)]}
 
     @classmethod
     def from_map(cls, map_: dict[str, Any]) -> "Charges":
@@ -105,7 +113,13 @@ class Charges:
         for at, name in enumerate(_NAMES):  # an older agent counted fewer things
             counts[:, at] = _whole(columns.get(name, (0,) * len(rows)), np.int64)
             nobodys[at] = _whole((map_["nobodys"].get(name, 0),), np.int64)[0]
-        return cls(events, counts, nobodys)
+        labels = None
+        if "labels" in map_:
+            table = [Label.of(members) for members in map_["labels"]]
+            labels = Labels(table, _whole(columns["label"], np.intp))
+            if (labels.rows >= len(table)).any():
+                raise ValueError("a charge names a label that is not there")
+        return cls(events, counts, nobodys, labels)
 
 
 _MEMBERS = {"start_ns": "process_start_ns"}

@@ -20,7 +20,7 @@ from taskstream.batch import Batch, ExecText, Label, Labels, Origin, take
 from taskstream.batch_message import decode_batch
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_text, label_of, number, text, text_list
+from taskstream.member import exec_text, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.report import Report
 from taskstream.shape import (
@@ -200,7 +200,7 @@ def _texts_of(event: dict[str, Any]) -> _Tail:
     """Return the texts of an event; KeyError or TypeError where one is missing or no text."""
     return _Tail(
         (text(event, "host"), text(event, "boot_id")),
-        label_of(event),
+        Label.of(event),
         text(event, "comm"),
         None if event.get("filename") is None else text(event, "filename"),
         None if event.get("argv") is None else text_list(event, "argv"),

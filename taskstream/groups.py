@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import place
-from taskstream.batch import Batch
+from taskstream.batch import Batch, Labels
 from taskstream.charge import Charges
 from taskstream.config import Config, read_app_groups
 from taskstream.errors import ConfigError
@@ -95,12 +95,18 @@ class Groups:
         apps = self._tally.add(batch)
         if not self._labels or not len(batch):
             return batch
-        groups = (apps, self._tally.processes.names) if self._wanted else None
-        return replace(batch, labels=labels_of(batch.records, self.cgroups, groups))
+        return replace(batch, labels=self._labels_of(batch.records, apps))
 
-    def charge(self, window: int, charges: Charges) -> None:
-        """Count lost events where they belong."""
-        self._tally.charge(window, charges)
+    def _labels_of(self, records: NDArray[np.void], apps: NDArray[np.intp]) -> Labels:
+        groups = (apps, self._tally.processes.names) if self._wanted else None
+        return labels_of(records, self.cgroups, groups)
+
+    def charge(self, window: int, charges: Charges) -> Charges:
+        """Count lost events where they belong; return them with labels, as `add` does."""
+        apps = self._tally.charge(window, charges)
+        if not self._labels or not len(charges.events):
+            return charges
+        return replace(charges, labels=self._labels_of(charges.events, apps))
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted up to the end of a window, then look for new rules.
@@ -114,6 +120,10 @@ class Groups:
         if self._wanted:
             self._look()
         return closed
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        """Return id, path and name of the cgroups that are new in what was returned."""
+        return tuple((id_, one.path, one.name) for id_, one in self.cgroups.news().items())
 
     @property
     def forgotten(self) -> int:

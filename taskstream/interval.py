@@ -101,6 +101,8 @@ class Interval:
             asked for is absent, a group that was quiet is there with zeros.
         zombies: None where nobody asked.
         agent: None where nobody asked.
+        cgroups: Those that ``groups`` has for the first time in this run, or by another name:
+            id, path, and name in the charts.
     """
 
     start_ns: int
@@ -114,6 +116,7 @@ class Interval:
     groups: Mapping[str, Mapping[str, Series]] = field(default_factory=dict)
     zombies: Zombies | None = None
     agent: Agent | None = None
+    cgroups: tuple[tuple[int, str, str], ...] = ()
 
     @property
     def seconds(self) -> float:

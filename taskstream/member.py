@@ -6,12 +6,12 @@ Pure. What is not of its type raises what a reader turns into a MessageError.
 from collections.abc import Sequence
 from typing import Any
 
-from taskstream.batch import ExecText, Label
+from taskstream.batch import ExecText
 from taskstream.record import FLAGS
 from taskstream.shape import ESCAPED
 from taskstream.text import unescape
 
-__all__ = ["exec_text", "label_of", "number", "text", "text_list"]
+__all__ = ["exec_text", "number", "text", "text_list"]
 
 
 def number(members: dict[str, Any], name: str) -> int:
@@ -36,13 +36,6 @@ def text_list(members: dict[str, Any], name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise TypeError(f"{name} is {value!r}")
     return value
-
-
-def label_of(members: dict[str, Any]) -> Label:
-    """Return what a map says of a task beside its record; what it leaves out is not known."""
-    if not isinstance(members, dict):
-        raise TypeError(f"a label is {members!r}")
-    return Label(*(None if members.get(n) is None else text(members, n) for n in Label._fields))
 
 
 def exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:

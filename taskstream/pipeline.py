@@ -90,13 +90,16 @@ class Grouping(Protocol):
     def add(self, batch: Batch) -> Batch:
         """Count a batch; return it with labels."""
 
-    def charge(self, window: int, charges: Charges) -> None:
-        """Count lost events where they belong."""
+    def charge(self, window: int, charges: Charges) -> Charges:
+        """Count lost events where they belong; return them with labels."""
 
     def close(
         self, window: int, end_ns: int
     ) -> tuple[Mapping[str, Mapping[str, Series]], Zombies | None]:
         """Return what was counted in windows up to one and not returned yet."""
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        """Return id, path and name of the cgroups that are new in what was returned."""
 
 
 class _NoGroups:
@@ -108,11 +111,14 @@ class _NoGroups:
     def add(self, batch: Batch) -> Batch:
         return batch
 
-    def charge(self, window: int, charges: Charges) -> None:
-        """Nobody asked."""
+    def charge(self, window: int, charges: Charges) -> Charges:
+        return charges
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], None]:
         return {}, None
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +282,7 @@ class Pipeline:
             groups=groups,
             zombies=zombies,
             agent=self._agent() if self._agent is not None else None,
+            cgroups=self._groups.names(),
         )
         self._begin_ns, self._missed = end_ns, missed
         return interval
@@ -292,7 +299,7 @@ class Pipeline:
         keys, losses = self._source.losses()
         lost = self._source.totals()["lost"].sum(axis=0).astype(np.int64)
         charges, quiet = self._losses.settle(keys, losses, lost)
-        self._groups.charge(window, charges)
+        charges = self._groups.charge(window, charges)
         for key in quiet:
             self._source.forget_losses(key.reshape(1))
         if charges:
@@ -331,6 +338,7 @@ class Pipeline:
                 tuple(row["lost"].tolist()),
                 self._sink.dropped(cpu),
                 int(row["args_lost"]),
+                *(self._received.read(cpu) or (0, self._source.origin.run_ns)),
             )
             for cpu, row in enumerate(totals)
         )

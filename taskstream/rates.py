@@ -84,6 +84,8 @@ class WindowCounts:
         self._kept_records = 0
         self._counts: dict[int, NDArray[np.int64]] = {}
         self._total = np.zeros(_N, np.int64)
+        self._by_cpu = np.zeros(0, np.int64)
+        self._after = np.zeros(0, np.uint64)
 
     def add(self, records: NDArray[np.void]) -> None:
         """Count records; those of kind ``task`` are not counted."""
@@ -103,6 +105,27 @@ class WindowCounts:
         for number, counts in zip(windows.tolist(), table, strict=True):
             self._counts[number] = self._counts.get(number, 0) + counts
         self._total += table.sum(axis=0)
+        if len(records):
+            self._note_numbers(records)
+
+    def _note_numbers(self, records: NDArray[np.void]) -> None:
+        more = int(records["cpu"].max()) + 1 - len(self._after)
+        if more > 0:
+            self._by_cpu = np.concatenate([self._by_cpu, np.zeros(more, np.int64)])
+            self._after = np.concatenate([self._after, np.zeros(more, np.uint64)])
+        self._by_cpu += np.bincount(records["cpu"], minlength=len(self._after))
+        np.maximum.at(self._after, records["cpu"], records["seq"] + np.uint64(1))
+
+    def read(self, cpu: int) -> tuple[int, int] | None:
+        """Return how many records of a CPU were counted, and the number after their greatest.
+
+        Returns:
+            None for a CPU of which none were.
+        """
+        self._count()
+        if cpu >= len(self._by_cpu) or not self._by_cpu[cpu]:
+            return None
+        return int(self._by_cpu[cpu]), int(self._after[cpu])
 
     @property
     def total(self) -> NDArray[np.int64]:

@@ -172,9 +172,8 @@ class Replay:
             self.totals.lost += content.events
 
     def _take_report(self, report: Report) -> None:
-        if self._selection.whole:
-            self._target.report(report)
-        elif told := self._counts.report(report, self._selection):
+        whole = self._selection.whole
+        for told in [report] if whole else self._counts.reports(report, self._selection):
             self._target.report(told)
 
     def _take_events(self, frame: Frame, stop: Callable[[], bool]) -> None:

@@ -31,6 +31,9 @@ class CpuReport:
         lost: Of those, events for which the ring had no room.
         dropped: Of those, events that the agent read but gave up.
         args_lost: Execs without filename and argv for want of room.
+        read: Events that the agent had read and handed on; None where an older agent wrote it.
+        read_to: The number after that of the latest of them; all that were read later have
+            this number or a greater one.
     """
 
     cpu: int
@@ -39,6 +42,8 @@ class CpuReport:
     lost: tuple[int, ...]
     dropped: tuple[int, ...]
     args_lost: int
+    read: int | None = None
+    read_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ def _cpu_to_map(cpu: CpuReport) -> dict[str, Any]:
         "lost": _named(cpu.lost),
         "dropped": _named(cpu.dropped),
         "args_lost": cpu.args_lost,
+        **({} if cpu.read is None else {"read": cpu.read, "read_to": cpu.read_to}),
     }
 
 
@@ -166,6 +172,8 @@ def _cpu_from_map(map_: Any) -> CpuReport:
         _listed(map_, "lost"),
         _listed(map_, "dropped"),
         _number(map_, "args_lost"),
+        _number(map_, "read") if "read" in map_ else None,
+        _number(map_, "read_to") if "read" in map_ else None,
     )
 
 
@@ -181,6 +189,7 @@ def _interval_to_map(interval: Interval) -> dict[str, Any]:
         "release_late": interval.release_late,
         **({} if interval.zombies is None else {"zombies": asdict(interval.zombies)}),
         **({} if interval.agent is None else {"agent": _agent_to_map(interval.agent)}),
+        **({"cgroups": [list(one) for one in interval.cgroups]} if interval.cgroups else {}),
     }
 
 
@@ -197,7 +206,13 @@ def _interval_from_map(map_: Any) -> Interval:
         release_late=_of(bool, {"release_late": True, **map_}, "release_late"),
         zombies=_zombies(_of(dict, map_, "zombies")) if "zombies" in map_ else None,
         agent=_agent(_of(dict, map_, "agent")) if "agent" in map_ else None,
+        cgroups=tuple(_cgroup(one) for one in _of(list, {"cgroups": [], **map_}, "cgroups")),
     )
+
+
+def _cgroup(values: Any) -> tuple[int, str, str]:
+    named = dict(zip(("id", "path", "name"), values, strict=True))
+    return _number(named, "id"), _of(str, named, "path"), _of(str, named, "name")
 
 
 def _zombies(map_: Any) -> Zombies:

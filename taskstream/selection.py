@@ -114,29 +114,37 @@ class SelectedCounts:
 
     def __init__(self) -> None:
         self._kept = np.empty(0, RECORD)
+        self._charging: list[Report] = []
 
     def add(self, records: NDArray[np.void]) -> None:
         """Enter events."""
         self._kept = join_records([self._kept, records])
 
-    def report(self, report: Report, selection: Selection) -> Report | None:
+    def reports(self, report: Report, selection: Selection) -> list[Report]:
         """Return what a report tells of the events that were chosen.
 
         Counts of each CPU are of the whole stream, so the result has none. Without a filter an
         interval is as it was, from the kernel's counters; with one, its counts are those of the
-        events that came and were chosen: what the ring lost is not known by comm or cgroup.
+        events that came and were chosen: what the ring lost is not chosen, and zombies and
+        the agent's cost are of the host as a whole.
 
         Returns:
-            None if no interval is closed by it, or one that is not wholly wanted.
+            Nothing if no interval is closed by it, or one that is not wholly wanted; else it, and
+            before it those that only charge lost events to the same interval.
         """
         interval = report.interval
         if interval is None:
-            return None
+            if report.charges is not None:
+                self._charging.append(replace(report, cpus=()))
+            return []
+        charging, self._charging = self._charging, []
         if selection.filters:
             interval = self._counted(interval, final=report.final)
+            interval = replace(interval, zombies=None, agent=None)
+            charging, report = [], replace(report, charges=None)
         if not selection.holds(interval):
-            return None
-        return replace(report, cpus=(), interval=interval)
+            return []
+        return [*charging, replace(report, cpus=(), interval=interval)]
 
     def _counted(self, interval: Interval, *, final: bool) -> Interval:
         """Return an interval with the counts of what was entered before its end."""

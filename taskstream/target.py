@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from taskstream.batch import Batch, take
+from taskstream.batch import Batch, Labels, take
 from taskstream.batch_message import read_head
 from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
+from taskstream.charge import Charges
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
@@ -143,18 +145,21 @@ class CaptureTarget:
 
 
 class GroupTarget:
-    """Shows the intervals of the reports with the groups of their events.
-
-    Events that the ring had no room for are in the intervals alone, not in the groups.
+    """Shows the intervals of the reports with the groups of their events, and of lost ones.
 
     Args:
         tally: Counts by group; its windows must be of `WINDOW_NS`.
         cgroups: Learns the names of the capture.
         shows: Each is given every interval.
+        by_rules: The rules of the tally decide on app groups, whatever the agent had decided.
     """
 
-    def __init__(self, tally: Tally, cgroups: CgroupNames, *shows: Shows) -> None:
+    def __init__(
+        self, tally: Tally, cgroups: CgroupNames, *shows: Shows, by_rules: bool = False
+    ) -> None:
         self._tally, self._cgroups, self._shows = tally, cgroups, shows
+        self._by_rules = by_rules
+        self._charges: list[Charges] = []
 
     def frame(self, _frame: Frame) -> bool:
         """Have the events decoded, to be counted."""
@@ -165,15 +170,37 @@ class GroupTarget:
         running = batch.records["kind"] == KINDS["task"]
         if running.any():
             self._tally.meet(take(batch.records, np.flatnonzero(running)), {})
-        self._tally.add(batch)
+        if batch.labels is not None and self._tally.choice.cgroups:
+            self._learn_paths(batch.records, batch.labels)
+        self._tally.add(replace(batch, labels=None) if self._by_rules else batch)
+
+    def _learn_paths(self, records: NDArray[np.void], labels: Labels) -> None:
+        """Learn of the cgroups that nothing told of before but an event."""
+        ids, rows = np.unique(records["cgroup_id"], return_index=True)
+        for id_, row in zip(ids.tolist(), labels.rows[rows].tolist(), strict=True):
+            path = labels.table[row].cgroup
+            if path is not None and self._cgroups.get(id_) is None:
+                self._cgroups.learn(id_, path)
 
     def report(self, report: Report) -> None:
-        """Show the interval that was closed."""
+        """Count what was charged, and show the interval that was closed."""
+        if report.charges is not None:
+            self._charges.append(report.charges)
         interval = report.interval
         if interval is None:
             return
-        window = (interval.end_ns - 1) // WINDOW_NS
+        # An interval holds its beginning, not its end; but for the last of a run, which holds
+        # whatever comes.
+        window = (interval.end_ns - (not report.final)) // WINDOW_NS
+        for cgroup in interval.cgroups:
+            self._cgroups.learn_charted(*cgroup)
+        if self._charges:
+            charges = Charges.join(self._charges)
+            self._tally.charge(window, replace(charges, labels=None) if self._by_rules else charges)
+            self._charges.clear()
         groups, zombies = self._tally.close(window, interval.end_ns)
+        if interval.zombies is not None:  # it asked /proc
+            zombies = interval.zombies
         for one in self._shows:
             one.interval(replace(interval, groups=groups, zombies=zombies))
 

@@ -4,18 +4,24 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from taskstream import clock
+from taskstream.batch import Batch
 from taskstream.cli import LOSSES
+from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
 from taskstream.record import NO_CPU
 from taskstream.sequence import CpuSummary, StreamBooks
+from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.vocabulary import VOCABULARIES, Vocabulary
 
 __all__ = ["consume"]
@@ -53,6 +59,9 @@ _LINES: dict[str, Line] = {
     help="How to print events: text (the default), json, or JSON with the names of ocsf, ecs or "
     "otel (docs/formats.md); the summary is for people.",
 )
+@click.option("--charts", is_flag=True, help="Print the intervals of one host instead.")
+@click.option("--host", default="", help="--charts: which host.  [default: the only one]")
+@drawing_options
 @kafka_option
 def consume(
     bootstrap: str,
@@ -64,9 +73,18 @@ def consume(
     quiet: bool,
     as_json: bool,
     form: str | None,
+    charts: bool,
+    host: str,
+    apps: bool | None,
+    cgroups_too: bool | None,
+    apps_groups: Path | None,
+    config_file: Path | None,
     kafka: tuple[str, ...],
 ) -> None:
     """Print the events of a topic, of both shapes, and report gaps and duplicates.
+
+    With --charts, draw the charts of a host from its events and reports: those that its agent
+    draws, to the byte, with the same choice of groups.
 
     Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C. Then,
     if the end of the topic was reached, says for each CPU of each run of an agent how many
@@ -74,8 +92,18 @@ def consume(
     """
     if as_json and form is not None:
         raise click.UsageError("--json and --format exclude each other")
-    line = None if quiet else _LINES[form or ("json" if as_json else "text")]
-    reader = _Reader(StreamBooks(from_start=not from_end), count, line=line, as_json=as_json)
+    if charts and (count or quiet or form):
+        raise click.UsageError("--charts goes with none of --count, --quiet, --format")
+    if host and not charts:
+        raise click.UsageError("--host is for --charts")
+    drawing = None
+    if charts:
+        config = drawing_config(config_file, apps, cgroups_too)
+        screen = (JsonLines if as_json else PlainLines)(semantics=config.chart_semantics)
+        drawing = TopicCharts(lambda: group_target(config, apps_groups, screen), host)
+    line = None if quiet or charts else _LINES[form or ("json" if as_json else "text")]
+    books = StreamBooks(from_start=not from_end)
+    reader = _Reader(books, count, line=line, as_json=as_json and not charts, drawing=drawing)
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
     told = ""
     with (
@@ -93,12 +121,19 @@ def consume(
 
 
 class _Reader:
-    """Prints events and keeps the books."""
+    """Prints events, or has charts drawn of them, and keeps the books."""
 
     def __init__(
-        self, books: StreamBooks, count: int | None, *, line: Line | None, as_json: bool
+        self,
+        books: StreamBooks,
+        count: int | None,
+        *,
+        line: Line | None,
+        as_json: bool,
+        drawing: TopicCharts | None = None,
     ) -> None:
         self._books = books
+        self._drawing = drawing
         self._left = count
         self._line = line
         self._as_json = as_json
@@ -117,16 +152,21 @@ class _Reader:
                 click.echo(f"taskstream consume: message {position} of a read: {error}", err=True)
         for report in decoded.reports:
             self._books.report(report)
+        once: list[Batch] = []
         for batch in decoded.batches:
             part = batch
             if self._left is not None:
                 part = batch.part(slice(self._left))
                 self._left -= len(part)
                 self.cut |= len(part) < len(batch)
-            self._books.add(part)
+            fresh = self._books.add(part)
             self._events += len(part)
-            if self._line is not None and len(part):
+            if self._drawing is not None:
+                once.append(part.part(np.flatnonzero(fresh)))
+            elif self._line is not None and len(part):
                 click.echo("\n".join(map(self._line, event_maps(part))))
+        if self._drawing is not None:
+            self._drawing.take(once, decoded.reports, clock.boot_ns())
 
     def summarize(self, *, at_end: bool) -> int:
         """Print the summary; return the exit code.
@@ -134,6 +174,11 @@ class _Reader:
         Args:
             at_end: The topic was read to its end; else a gap may be what was left unread.
         """
+        if self._drawing is not None and (late := self._drawing.finish()):
+            click.echo(
+                f"taskstream consume: {late:,} events came behind the report that counts them",
+                err=True,
+            )
         summaries = self._books.summaries() if at_end else []
         missing = sum(s.missing for s in summaries)
         duplicates = self._books.duplicates

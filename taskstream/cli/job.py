@@ -5,16 +5,14 @@ from threading import Event, Thread
 
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
+from taskstream.cli.drawing import group_target
 from taskstream.cli.record import record
 from taskstream.cli.stopping import Stop
-from taskstream.config import Config, read_app_groups
+from taskstream.config import Config
 from taskstream.errors import CaptureError
 from taskstream.feed import IntervalFeed
-from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
 from taskstream.replay import Replay
 from taskstream.selection import Selection
-from taskstream.target import WINDOW_NS, GroupTarget
 
 __all__ = ["Job", "recording", "replaying"]
 
@@ -108,18 +106,13 @@ def replaying(files: Sequence[CaptureFile], speed: float) -> Job:
     header = files[0].header
     if header is None:
         raise CaptureError(f"{files[0].name}: the header is damaged: it does not say of which host")
-    cgroups = CgroupNames()
-    tally = Tally(
-        WINDOW_NS,
-        Choice(apps=True, cgroups=True, commands=True, users=True),
-        rules=read_app_groups(None),
-        cgroups=cgroups,
-    )
+    everything = Config(apps=True, cgroups=True, chart_commands=True, chart_users=True)
     host = header.origin.host
     feed = IntervalFeed(f"{files[0].name} of {host}", host, live=False)
+    target = group_target(everything, None, feed)
 
     def work(job: Job) -> int:
-        target = GroupTarget(tally, cgroups, job.begin())
+        job.begin()
         replay = Replay(files, target, selection=Selection(), speed=speed)
         totals = replay.run(lambda: job.stop.asked)
         job.say(totals.line())

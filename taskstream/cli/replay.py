@@ -15,10 +15,13 @@ from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
 from taskstream.capture.rotation import CaptureFiles, Rotation
+from taskstream.chart import NETDATA
 from taskstream.cli import INTERRUPTED, LOSSES
+from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.config import Config
 from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
 from taskstream.report import Report
@@ -74,6 +77,7 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
+@drawing_options
 @click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
 @click.option("--force", is_flag=True, help="capture: write over a file that is there.")
 def replay(
@@ -88,12 +92,16 @@ def replay(
     as_json: bool,
     output: Path | None,
     force: bool,
+    apps: bool | None,
+    cgroups_too: bool | None,
+    apps_groups: Path | None,
+    config_file: Path | None,
     **choice: Any,
 ) -> None:
     """Replay captures, in the order given; FILE - is standard input.
 
-    Needs no privilege, no eBPF, and not the machine of the capture. Charts are drawn from the
-    recorded intervals, so they are those of the live run; of a part chosen by --kind, --comm,
+    Needs no privilege, no eBPF, and not the machine of the capture. Charts are those of the
+    live run, to the byte with the same choice of groups; of a part chosen by --kind, --comm,
     --cgroup or --uid they are counted from its events. Exits with 3 if something was damaged,
     cut off or not delivered.
     """
@@ -113,7 +121,8 @@ def replay(
             written = _capture(files[0], output, replace=force)
             target, account = CaptureTarget(written), written.account
         elif to == "charts":
-            target = ChartTarget(JsonLines() if as_json else PlainLines())
+            config = drawing_config(config_file, apps, cgroups_too)
+            target = _charts(config, apps_groups, as_json=as_json)
         else:
             target = _JsonTarget()
         stopped = stack.enter_context(_interruptible())
@@ -183,6 +192,16 @@ def _capture(first: CaptureFile, path: Path, *, replace: bool) -> CaptureSink:
         path, header.origin, header.about, Rotation(), clocks=lambda: header.clock, replace=replace
     )
     return CaptureSink(files, flush_ms=0)
+
+
+def _charts(config: Config, apps_groups: Path | None, *, as_json: bool) -> Target:
+    """Return what draws; events are unpacked only for what the reports do not tell."""
+    semantics = config.chart_semantics
+    if as_json:
+        return group_target(config, apps_groups, JsonLines(semantics=semantics))
+    if semantics == NETDATA:  # it takes forks of task 1, which the reports do not count
+        return group_target(Config(), None, PlainLines(semantics=semantics))
+    return ChartTarget(PlainLines())
 
 
 class _JsonTarget:

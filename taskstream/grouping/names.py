@@ -21,6 +21,7 @@ Scan = Callable[[], Iterable[tuple[int, str]]]
 
 TRIES = 3
 KEEP_GONE = 4096
+KEEP_TOLD = 16_384
 
 
 class CgroupNames:
@@ -47,6 +48,8 @@ class CgroupNames:
         self._known: dict[int, Cgroup] = {}
         self._gone: OrderedDict[int, Cgroup] = OrderedDict()
         self._tries: dict[int, int] = {}
+        self._told: dict[int, Cgroup] = {}
+        self._news: dict[int, Cgroup] = {}
 
     def learn(self, id_: int, path: str) -> None:
         """Take note of a cgroup, or of its new path.
@@ -98,6 +101,25 @@ class CgroupNames:
         if id_ not in self._known and id_ not in self._gone and not self._scanned:
             self.refresh()
         return self._known.get(id_) or self._gone.get(id_)
+
+    def charted(self, id_: int) -> Cgroup | None:
+        """Return a cgroup whose name a chart shows; what is new in it is news."""
+        cgroup = self.get(id_)
+        if cgroup is not None and self._told.get(id_) is not cgroup:
+            if len(self._told) >= KEEP_TOLD:
+                self._told.clear()  # and told again
+            self._told[id_] = self._news[id_] = cgroup
+        return cgroup
+
+    def news(self) -> dict[int, Cgroup]:
+        """Return the cgroups that charts show for the first time, or by another name, by id."""
+        news, self._news = self._news, {}
+        return news
+
+    def learn_charted(self, id_: int, path: str, name: str) -> None:
+        """Take note of what another one's charts call a cgroup."""
+        self._tries.pop(id_, None)
+        self._known[id_] = replace(classify(path), name=name)
 
     def __len__(self) -> int:
         return len(self._known) + len(self._gone)

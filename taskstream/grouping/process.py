@@ -63,9 +63,14 @@ class ProcessTable:
         self._numbers: dict[str | None, int] = {None: -1}
         self._numbers |= {name: number for number, name in enumerate(self.names)}
         for name in rules.groups:
-            if name not in self._numbers:
-                self._numbers[name] = len(self.names)
-                self.names.append(name)
+            self.number(name)
+
+    def number(self, name: str) -> int:
+        """Return the number of a group, which no rule needs to name."""
+        if name not in self._numbers:
+            self._numbers[name] = len(self.names)
+            self.names.append(name)
+        return self._numbers[name]
 
     def clear(self) -> None:
         """Forget every process, for what happens next is not told."""

@@ -41,12 +41,12 @@ class Roll:
 
         Args:
             counts: By group, arrays of shape ``(len(COLUMNS),)``; the busiest of the new ones
-                get what room there is.
+                get what room there is, and come first in what is returned.
         """
         self._interval += 1
         self.overflow = 0
         window: dict[str, NDArray[np.int64]] = {}
-        for name in sorted(counts, key=lambda name: -int(counts[name].sum())):
+        for name in sorted(counts, key=lambda name: (-int(counts[name].sum()), name)):
             group = name if self._has_room_for(name) else OTHER
             self.overflow += group != name
             window[group] = window.get(group, _NOTHING) + counts[name]

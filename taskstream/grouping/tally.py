@@ -16,7 +16,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, join_records, take
+from taskstream.batch import Batch, Labels, join_records, take
 from taskstream.charge import Charges
 from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.cgroup import SERVICE
@@ -137,6 +137,9 @@ class Tally:
     def add(self, batch: Batch) -> NDArray[np.intp]:
         """Count a batch; events of kind ``task`` are not counted.
 
+        Where all its labels name an app group, it was decided before: then that counts, and
+        not the rules.
+
         Returns:
             The number of each record's app group in ``processes.names``; zeros where nobody asked.
         """
@@ -151,6 +154,9 @@ class Tally:
         records = batch.records
         if not self.choice.apps:
             return np.zeros(len(records), np.intp)
+        told = self._told(batch.labels)
+        if told is not None:
+            return told
         running = records["kind"] == _TASK
         if not running.any():
             return self.processes.assign(records, batch.texts)
@@ -160,8 +166,19 @@ class Tally:
         apps[events] = self.processes.assign(take(records, events), batch.texts)
         return apps
 
-    def charge(self, window: int, charges: Charges) -> None:
-        """Count lost events where they belong; what they were besides, nobody knows."""
+    def _told(self, labels: Labels | None) -> NDArray[np.intp] | None:
+        """Return the app groups that labels name; None where they do not."""
+        if labels is None or any(label.app_group is None for label in labels.table):
+            return None
+        numbers = [self.processes.number(label.app_group or "") for label in labels.table]
+        return np.array(numbers, np.intp)[labels.rows]
+
+    def charge(self, window: int, charges: Charges) -> NDArray[np.intp]:
+        """Count lost events where they belong; what they were besides, nobody knows.
+
+        Returns:
+            The number of each charge's app group, as `add` does.
+        """
         self._count()
         counts = np.zeros((len(charges.counts), _N), np.int64)
         counts[:, : len(COUNTS)] = charges.counts
@@ -169,14 +186,17 @@ class Tally:
         nobodys[: len(COUNTS)] = charges.nobodys
         found = self._of(window)
         _add(found["host"], {"": counts.sum(axis=0) + nobodys})
+        apps = np.zeros(len(counts), np.intp)
         if len(counts) and self.choice.apps:
-            apps = self.processes.assign(charges.events, {})
+            told = self._told(charges.labels)
+            apps = self.processes.assign(charges.events, {}) if told is None else told
             _add(found["app"], _named(_summed(apps, counts), self.processes.names))
         if len(counts) and self._labels.wanted:
             self._labels.add(window, _summed(self._labels.of(charges.events), counts))
         if nobodys.any():
             for dimension in found.keys() & set(_WHOLE):
                 _add(found[dimension], {OTHER: nobodys})
+        return apps
 
     def close(self, window: int, end_ns: int) -> tuple[dict[str, dict[str, Series]], Zombies]:
         """Return what was counted in windows up to one and not returned yet.
@@ -382,7 +402,7 @@ class _Labels:
 
 def _cgroup_names(cgroups: CgroupNames, id_: int, unknown: bool) -> tuple[str | None, str | None]:
     """Return the names of the charted cgroup and of the service; a cgroup is one or the other."""
-    cgroup = None if unknown else cgroups.get(id_)
+    cgroup = None if unknown else cgroups.charted(id_)
     if cgroup is None:
         return UNKNOWN, None
     if cgroup.kind == SERVICE:

@@ -4,63 +4,139 @@ The live run is the pipeline over a source whose losses, late counts and skips a
 """
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from taskstream.batch import Batch, Labels, Origin
 from taskstream.broker import EmbeddedBroker
+from taskstream.capture.content import Names
 from taskstream.capture.reader import CaptureFile
-from taskstream.consumer import TopicSource
+from taskstream.charge import Charges
+from taskstream.chart import NETDATA
+from taskstream.cli.drawing import group_target
+from taskstream.config import Config
+from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.label import labels_of
+from taskstream.grouping.names import CgroupNames
+from taskstream.grouping.tally import Choice, Tally
+from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
+from taskstream.record import NO_CPU
 from taskstream.replay import Replay
 from taskstream.selection import Selection
-from taskstream.sequence import StreamBooks
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.screen import JsonLines, PlainLines
-from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
-from tests.capturing import Ticks, capture_sink
-from tests.command import taskstream
+from taskstream.target import WAIT_MS, CaptureTarget, KafkaTarget
+from tests.capturing import Ticks, a_capture, capture_sink, sample
+from tests.command import Done, taskstream
 from tests.synthetic import batch, event
+from tests.synthetic_host import CGROUPS, RULES, busy_host
 from tests.synthetic_source import SyntheticSource
-from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, steady
+from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS
 
 pytestmark = pytest.mark.kafka
 
-TOPIC = "taskstream.events"
+LIVE = Origin("host", "boot", START_NS)
+
+
+EVERYTHING = Choice(apps=True, cgroups=True, commands=True, users=True)
+CONFIG = Config(apps=True, cgroups=True, chart_commands=True, chart_users=True)
+
+
+class Grouping:
+    """Counts every group of a live run; one container is called by the name of its engine."""
+
+    def __init__(self) -> None:
+        self._cgroups = CgroupNames(lambda cgroup: "shop" if cgroup.engine == "docker" else None)
+        self._cgroups.learn_all(CGROUPS.items())
+        rules = AppGroups(parse(RULES.splitlines(), "RULES"))
+        self.tally = Tally(SECOND, EVERYTHING, rules=rules, cgroups=self._cgroups,
+                           is_zombie=lambda tgid: tgid % 2 == 0)  # fmt: skip
+        self.close = self.tally.close
+
+    def begin(self, snapshot: Batch) -> Batch:
+        cmdlines = {100: b"sh\0-c\0of httpd", 101: b"/usr/bin/crunch"}
+        self.tally.meet(snapshot.records, cmdlines)
+        return self.add(snapshot)
+
+    def _labels_of(self, records: NDArray[np.void], apps: NDArray[np.intp]) -> Labels:
+        return labels_of(records, self._cgroups, (apps, self.tally.processes.names))
+
+    def add(self, batch: Batch) -> Batch:
+        return replace(batch, labels=self._labels_of(batch.records, self.tally.add(batch)))
+
+    def charge(self, window: int, charges: Charges) -> Charges:
+        apps = self.tally.charge(window, charges)
+        return replace(charges, labels=self._labels_of(charges.events, apps))
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        return tuple((id_, c.path, c.name) for id_, c in self._cgroups.news().items())
+
+
+def held_up(events: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return when events can be read: one that is written late holds up those behind it."""
+    readable_ns = events["boot_ns"].astype(np.int64)
+    readable_ns += np.where(events["seq"] % 101 == 0, 700_000_000, 0)
+    for cpu in (0, 1):
+        here = events["cpu"] == cpu
+        readable_ns[here] = np.maximum.accumulate(readable_ns[here])
+    return readable_ns
 
 
 class Live:
     """A live run that loses events: its capture, its charts, its sink's topic if it has one."""
 
     def __init__(self, folder: Path, topic: KafkaSink | None = None) -> None:
-        events = steady(4)
+        events = busy_host(ATTACHED_NS, 4, run_ns=START_NS)
+        happens_ns = events["boot_ns"].astype(np.int64)
+        shells = (
+            event("task", pid=100 + n, tgid=100 + n, process_start_ns=5 + n, comm=b"bash",
+                  cpu=NO_CPU, seq=START_NS + n)
+            for n in range(3)
+        )  # fmt: skip
         self.path = folder / "live.tsc"
         self.json, self.plain = io.StringIO(), io.StringIO()
-        shown = [JsonLines(self.json), PlainLines(self.plain)]
-        ticks = Ticks()
+        self.netdata, self.netdata_plain = io.StringIO(), io.StringIO()
+        shown = [
+            JsonLines(self.json),
+            PlainLines(self.plain),
+            JsonLines(self.netdata, NETDATA),
+            PlainLines(self.netdata_plain, NETDATA),
+        ]
+        ticks, cost = Ticks(), itertools.count(10)
         ticks.ns = START_NS
+        meter = Meter(cpu_ns=lambda: 1_234_567 * next(cost), resident_bytes=lambda: next(cost))
         with SyntheticSource(
             events,
             window_ns=SECOND,
             start_ns=START_NS,
             attached_ns=ATTACHED_NS,
             step_ns=20_000_000,
-            lost=np.arange(len(events)) % 7 == 0,
-            counted_ns=events["boot_ns"].astype(np.int64) + 150_000_000,
-            snapshot=batch(event("task"), event("task")),
+            lost=(events["boot_ns"] // (SECOND // 3)) % 4 == 0,  # at times, the ring is full
+            counted_ns=happens_ns + 150_000_000,
+            readable_ns=held_up(events),
+            snapshot=batch(*shells, origin=LIVE),
         ) as source:
-            source.origin = type(source.origin)("host", "boot", START_NS)
+            source.origin = LIVE
             capture = capture_sink(self.path, origin=source.origin, ticks=ticks)
+            if topic is None:  # else the events tell
+                capture.names(Names(boot_ns=START_NS, cgroups=CGROUPS))
             pipeline = Pipeline(
                 source,
                 capture if topic is None else TopicAndCapture(topic, capture),
                 Rhythm(window_ns=SECOND, flush_ms=1, idle_ms=1),
-                failures_watched=False,
+                failures_watched=True,
                 on_interval=lambda interval: [one.interval(interval) for one in shown],
+                groups=Grouping(),
+                agent=lambda: meter.read(queued=next(cost), dropped=3, forgotten=0, uncharged=1),
                 now_ns=source.now_ns,
             )
 
@@ -71,7 +147,7 @@ class Live:
 
             self.totals = pipeline.run(lambda: source.now > ATTACHED_NS + 5 * SECOND, skip)
             capture.close()
-        assert self.totals.lost > 0
+        assert self.totals.lost > 100
         assert self.totals.missed == 3
 
 
@@ -86,53 +162,109 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield broker
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a configuration that chooses the groups of the live run, but for the cgroups."""
+    path = tmp_path / "process.conf"
+    path.write_text("[global]\napps = yes\n[charts]\ncommands = yes\nusers = yes\n")
+    return path
+
+
+@pytest.fixture
+def options(config: Path) -> list[object]:
+    """Return options that choose the groups of the live run."""
+    return ["--cgroups", "--config", config]
+
+
+def consumed(broker: EmbeddedBroker, topic: str, *options: object) -> Done:
+    """Draw the charts of a topic, read to its end."""
+    source = ("--bootstrap", broker.address, "--topic", topic, "--exit-at-end")
+    return taskstream("consume", *source, "--charts", *options)
+
+
 def charts_of(path: Path, selection: Selection | None = None) -> str:
     out = io.StringIO()
     with CaptureFile(path) as file:
-        target = ChartTarget(JsonLines(out))
+        target = group_target(CONFIG, None, JsonLines(out))
         Replay([file], target, selection=selection or Selection()).run(lambda: False)
     return out.getvalue()
 
 
+def test_the_live_run_has_every_group(live):
+    lines = [json.loads(line) for line in live.json.getvalue().splitlines()]
+    assert len(lines) == 6
+    found = {(d, g) for line in lines for d, groups in line["groups"].items() for g in groups}
+    assert found >= {
+        ("app", "web"), ("app", "batch"), ("app", "shells"), ("cgroup", "shop"),
+        ("cgroup", "user-slice_größe-scope"), ("service", "nginx"), ("command", "caf\\xe9"),
+        ("user", "1000"), ("errno", "EAGAIN"), ("signal", "SIGKILL"), ("status", "1"),
+    }  # fmt: skip
+    assert [line["exact"] for line in lines].count(False) == 1
+    assert [line["lost"] for line in lines].count(0) < len(lines)
+    assert lines[-1]["zombies"]["level"] > 0
+    assert lines[-1]["charts"]["taskstream.agent_cpu"]["cpu"] > 0
+
+
 def test_charts_of_a_replay_are_those_of_the_live_run(live):
     assert charts_of(live.path) == live.json.getvalue()
-    assert live.json.getvalue().count('"exact": false') == 1
-    assert live.json.getvalue().count("\n") >= 5
 
 
-def test_charts_of_the_command_line_are_those_of_the_live_run(live):
-    done = taskstream("replay", live.path, "--to", "charts", "--json")
+def test_charts_of_the_command_line_are_those_of_the_live_run(live, options):
+    done = taskstream("replay", live.path, "--to", "charts", *options, "--json")
     assert done.out == live.json.getvalue()
-    plain = taskstream("replay", live.path, "--to", "charts")
+    plain = taskstream("replay", live.path, "--to", "charts", *options)
     assert plain.out == live.plain.getvalue()
     assert plain.code == 0
 
 
+def test_netdatas_formulas_are_replayed_too(live, options, config):
+    config.write_text(config.read_text() + "semantics = netdata\n")
+    done = taskstream("replay", live.path, "--to", "charts", *options, "--json")
+    assert done.out == live.netdata.getvalue()
+    assert done.out != live.json.getvalue()
+    plain = taskstream("replay", live.path, "--to", "charts", *options)
+    assert plain.out == live.netdata_plain.getvalue()
+
+
+def test_other_rules_decide_anew_where_they_are_given(live, options, tmp_path):
+    rules = tmp_path / "rules.conf"
+    rules.write_text("mine: nginx\n")
+    done = taskstream(
+        "replay", live.path, "--to", "charts", *options, "--json", "--apps-groups", rules
+    )
+    mine, theirs = ([json.loads(line) for line in text.splitlines()]
+                    for text in (done.out, live.json.getvalue()))  # fmt: skip
+    assert {group for line in mine for group in line["groups"]["app"]} == {"mine", "other"}
+    assert [line["counts"] for line in mine] == [line["counts"] for line in theirs]
+    assert [line["groups"]["cgroup"] for line in mine] == [
+        line["groups"]["cgroup"] for line in theirs
+    ]
+
+
 def test_charts_of_a_capture_of_a_replay_are_those_of_the_live_run(live, tmp_path):
-    sink = capture_sink(tmp_path / "again.tsc", origin=live_origin(live))
+    sink = capture_sink(tmp_path / "again.tsc", origin=LIVE)
     with CaptureFile(live.path) as file:
         Replay([file], CaptureTarget(sink), selection=Selection()).run(lambda: False)
     sink.close()
     assert charts_of(tmp_path / "again.tsc") == live.json.getvalue()
 
 
-def live_origin(live: Live) -> object:
-    with CaptureFile(live.path) as file:
-        assert file.header is not None
-        return file.header.origin
-
-
 def test_charts_of_the_chosen_events_are_counted_from_them(live):
-    """All forks are chosen: what is missing is what the ring lost."""
-    charts = charts_of(live.path, Selection(kinds=("fork",)))
+    charts = charts_of(live.path, Selection(comms=("nginx",)))
     rows = [json.loads(line) for line in charts.splitlines()]
-    forks = sum(row["counts"]["fork_process"] for row in rows)
-    assert forks == live.totals.read
-    assert all(row["lost"] == 0 for row in rows)
+    execs = [row["counts"]["exec"] for row in rows]
+    lines = [json.loads(line) for line in live.json.getvalue().splitlines()]
+    lively = [line["groups"]["command"]["nginx"].get("exec", 0) for line in lines]
+    assert 0 < sum(execs) < sum(lively)  # what is missing is what the ring lost
+    for row in rows:
+        assert row["lost"] == 0
+        found = row["groups"]["command"]
+        assert found.keys() <= {"nginx"}
+        assert found.get("nginx", {}).get("exec", 0) == row["counts"]["exec"]
 
 
 @pytest.mark.parametrize("shape", ["event", "batch"])
-def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape):
+def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape, options):
     topic = f"replay.{shape}"
     sink = KafkaSink(
         KafkaOptions(bootstrap=broker.address, topic=topic, message=shape, queue_wait_ms=WAIT_MS)
@@ -144,25 +276,34 @@ def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape):
     account = sink.account
     assert account.delivered == account.received == 2 * (live.totals.read + live.totals.running)
 
-    out, shown = io.StringIO(), set()
-    books = StreamBooks(from_start=True)
-    with TopicSource(broker.address, topic) as source:
-        while not source.at_end:
-            decoded = source.read(0.2)
-            assert not decoded.rejected
-            for one in decoded.batches:
-                books.add(one)
-            for report in sorted(decoded.reports, key=lambda r: r.boot_ns):
-                books.report(report)
-                if report.interval and report.boot_ns not in shown:
-                    shown.add(report.boot_ns)
-                    JsonLines(out).interval(report.interval)
-    assert out.getvalue() == live.json.getvalue()
-    summaries = books.summaries()
-    assert sum(s.events for s in summaries) == live.totals.read + live.totals.running
-    assert books.duplicates == live.totals.read + live.totals.running
-    assert sum(s.unexplained for s in summaries) == 0
-    assert sum(s.missing for s in summaries) == live.totals.lost
+    done = consumed(broker, topic, *options, "--json")
+    assert done.out == live.json.getvalue()
+    assert f"{live.totals.read + live.totals.running:,} again" in done.err
+    assert f"missing {live.totals.lost:,}" in done.err
+    assert "unexplained" not in done.err
+    assert done.code == 3  # for what the ring lost
+    assert consumed(broker, topic, *options).out == live.plain.getvalue()
+
+
+def test_charts_of_the_agents_own_topic_are_those_of_the_live_run(tmp_path, broker, options):
+    """The topic has four partitions, and a reader gets them one after another."""
+    sink = KafkaSink(KafkaOptions(bootstrap=broker.address, topic="own"))
+    live = Live(tmp_path, sink)
+    assert consumed(broker, "own", *options, "--json").out == live.json.getvalue()
+
+
+def test_two_hosts_of_a_topic_are_drawn_one_at_a_time(live, broker, options, tmp_path):
+    other = a_capture(tmp_path / "other.tsc", sample())
+    sink = KafkaSink(KafkaOptions(bootstrap=broker.address, topic="two", queue_wait_ms=WAIT_MS))
+    for path in (live.path, other):
+        with CaptureFile(path) as file:
+            Replay([file], KafkaTarget(sink), selection=Selection()).run(lambda: False)
+    sink.drain(10)
+    done = consumed(broker, "two", *options, "--json")
+    assert done.code == 1
+    assert "name one with --host" in done.err
+    done = consumed(broker, "two", *options, "--json", "--host", "host")
+    assert done.out == live.json.getvalue()
 
 
 def test_a_capture_beside_a_topic_has_the_same_stream(tmp_path, broker):
@@ -177,8 +318,9 @@ def test_a_capture_beside_a_topic_has_the_same_stream(tmp_path, broker):
 
 
 def test_a_part_of_the_time_has_the_intervals_within_it(live):
-    lines = live.json.getvalue().splitlines(keepends=True)
-    done = taskstream("replay", live.path, "--to", "charts", "--json", "--from", "+1.9")
-    assert done.out
-    assert live.json.getvalue().endswith(done.out)
-    assert 0 < len(done.out.splitlines()) < len(lines)
+    lines = live.plain.getvalue().splitlines(keepends=True)
+    done = taskstream("replay", live.path, "--to", "charts", "--from", "+1.9")
+    head, *shown = done.out.splitlines(keepends=True)
+    assert head == lines[0]
+    assert 0 < len(shown) < len(lines) - 1
+    assert lines[-len(shown) :] == shown

@@ -41,6 +41,7 @@ LAYERS = {
         "member",
         "merge",
         "message",
+        "order",
         "pacing",
         "rates",
         "schema",

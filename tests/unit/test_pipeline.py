@@ -284,7 +284,7 @@ class Grouping:
 
     def __init__(self) -> None:
         self.tally = tally()
-        self.close, self.charge = self.tally.close, self.tally.charge
+        self.close = self.tally.close
         self.begun_with: Batch | None = None
 
     def begin(self, snapshot: Batch) -> Batch:
@@ -295,6 +295,13 @@ class Grouping:
     def add(self, batch: Batch) -> Batch:
         self.tally.add(batch)
         return batch
+
+    def charge(self, window: int, charges: Charges) -> Charges:
+        self.tally.charge(window, charges)
+        return charges
+
+    def names(self) -> tuple[tuple[int, str, str], ...]:
+        return ()
 
 
 @pytest.mark.parametrize("late_ms", [0, 300, 950])

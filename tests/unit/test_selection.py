@@ -1,9 +1,12 @@
 """Choosing events: every condition alone and all together; and what is told of a part."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from taskstream.record import COUNTS
+from taskstream.charge import Charges
+from taskstream.record import COUNTS, RECORD
 from taskstream.selection import SelectedCounts, Selection
 from tests.capturing import report
 from tests.synthetic import ORIGIN, batch, event
@@ -74,34 +77,55 @@ def test_with_a_filter_an_interval_counts_what_was_chosen_before_its_end():
     counts = SelectedCounts()
     only = Selection(kinds=("fork",))
     counts.add(at(0.1, 0.9, 1.1))
-    first = counts.report(report(0), only)
+    (first,) = counts.reports(report(0), only)
     assert forks_of(first) == 2
     counts.add(at(1.2))
-    assert forks_of(counts.report(report(1), only)) == 2
+    assert forks_of(*counts.reports(report(1), only)) == 2
     assert first.interval.counts == first.interval.received
 
 
 def test_an_event_that_comes_late_counts_in_the_next_interval():
     counts, only = SelectedCounts(), Selection(kinds=("fork",))
-    counts.report(report(0), only)
+    counts.reports(report(0), only)
     counts.add(at(0.5))
-    assert forks_of(counts.report(report(1), only)) == 1
+    assert forks_of(*counts.reports(report(1), only)) == 1
 
 
 def test_the_last_interval_has_all_that_is_left():
     counts, only = SelectedCounts(), Selection(kinds=("fork",))
     counts.add(at(7.0))
-    assert forks_of(counts.report(report(1, final=True), only)) == 1
+    assert forks_of(*counts.reports(report(1, final=True), only)) == 1
 
 
 def test_with_times_alone_an_interval_is_as_it_was_or_not_told():
     begin = ORIGIN.run_ns + 10**9
     times = Selection(from_ns=begin, until_ns=begin + 2 * 10**9)
-    told = [SelectedCounts().report(report(n), times) for n in range(4)]
-    assert [t is not None for t in told] == [False, True, True, False]
-    assert told[1].interval == report(1).interval
+    told = [SelectedCounts().reports(report(n), times) for n in range(4)]
+    assert [len(t) for t in told] == [0, 1, 1, 0]
+    assert told[1][0].interval == report(1).interval
+
+
+def test_charges_are_told_with_the_interval_that_they_are_of():
+    begin = ORIGIN.run_ns + 10**9
+    counts, times = SelectedCounts(), Selection(from_ns=begin)
+    none = np.zeros((0, len(COUNTS)), np.int64)
+    charges = Charges(np.empty(0, RECORD), none, np.arange(len(COUNTS)))
+    told = []
+    for n in range(2):
+        only = replace(report(n), interval=None, charges=charges)
+        told.append([*counts.reports(only, times), *counts.reports(report(n), times)])
+    assert [len(t) for t in told] == [0, 2]
+    assert (told[1][0].charges, told[1][1].interval) == (charges, report(1).interval)
+
+
+def test_what_was_lost_is_not_chosen():
+    none = np.zeros((0, len(COUNTS)), np.int64)
+    charges = Charges(np.empty(0, RECORD), none, np.arange(len(COUNTS)))
+    given = replace(report(0), charges=charges)
+    (told,) = SelectedCounts().reports(given, Selection(kinds=("fork",)))
+    assert told.charges is None
 
 
 def test_a_part_says_nothing_of_whole_cpus():
-    told = SelectedCounts().report(report(0), Selection(kinds=("fork",)))
+    (told,) = SelectedCounts().reports(report(0), Selection(kinds=("fork",)))
     assert told.cpus == ()
