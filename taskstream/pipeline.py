@@ -185,6 +185,7 @@ class Pipeline:
         self._running = 0
         self._loses = False
         self._losses = LossBook()
+        self._charges: list[tuple[int, Charges]] = []
         self._reports = 0
         self._wall_offset_ns = 0
         self._last_window: int | None = None
@@ -248,11 +249,12 @@ class Pipeline:
             self._window = window + 1
 
     def _close(self, window: int, end_ns: int, *, final: bool) -> None:
-        charges = self._charge(window)
+        self._charge(window)
         interval = self._interval([*self._before_begin, window], end_ns)
         self._before_begin = []
         self._on_interval(interval)
-        *first, last = charges.parts() if charges else [None]
+        charges = self._charged(window)
+        *first, last = charges.parts() if charges is not None else [None]
         for part in first:  # what does not fit into one message
             self._sink.report(self._report(None, part, final=False))
         self._sink.report(self._report(interval, last, final=final))
@@ -287,14 +289,12 @@ class Pipeline:
 
     def settle_losses(self) -> None:
         """Count in the groups what was lost so far; for whoever changes what they count next."""
-        charges = self._charge(self._now_ns() // self._rhythm.window_ns)
-        for part in charges.parts() if charges else ():
-            self._sink.report(self._report(None, part, final=False))
+        self._charge(self._now_ns() // self._rhythm.window_ns)
 
-    def _charge(self, window: int) -> Charges | None:
+    def _charge(self, window: int) -> None:
         """Count in the groups what found no room, if anything was lost since the start."""
         if not self._loses and not self._source.totals()["lost"].any():
-            return None
+            return
         self._loses = True
         keys, losses = self._source.losses()
         lost = self._source.totals()["lost"].sum(axis=0).astype(np.int64)
@@ -302,7 +302,14 @@ class Pipeline:
         charges = self._groups.charge(window, charges)
         for key in quiet:
             self._source.forget_losses(key.reshape(1))
-        return charges
+        if charges:
+            self._charges.append((window, charges))
+
+    def _charged(self, window: int) -> Charges | None:
+        """Return what was charged to windows up to one and not told yet."""
+        told = [charges for charged, charges in self._charges if charged <= window]
+        self._charges = [entry for entry in self._charges if entry[0] > window]
+        return Charges.join(told) if told else None
 
     def _late(self) -> NDArray[np.int64]:
         """Return what was counted since in windows that are closed, and let go of the oldest."""

@@ -16,6 +16,8 @@ from taskstream.cli.record import live_options
 from taskstream.cli.stopping import stop_signals
 from taskstream.config import OFF, Config, load
 from taskstream.errors import ConfigError
+from taskstream.groups import Groups
+from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.source.live import LiveSource
@@ -96,6 +98,7 @@ def capture(
             "a total size is for files that are rotated: give a file size or a file age, too"
         )
     with stop_signals() as stopped, ExitStack() as stack:
+        groups = Groups(replace(config, capture_file=str(path)), _say)
         probes = replace(live_options(config), cgroup_names=True)
         source = stack.enter_context(LiveSource(probes, host=config.host_name()))
         for note in source.notes:
@@ -105,7 +108,7 @@ def capture(
         lines = JsonLines if as_json else PlainLines
         screen = lines(semantics=config.chart_semantics)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
-        trouble = Trouble(_say)
+        trouble, meter = Trouble(_say), Meter()
         pipeline = Pipeline(
             source,
             sink,
@@ -113,6 +116,13 @@ def capture(
             failures_watched=source.plan.failures_watched,
             release_late=source.plan.release_late,
             on_interval=(lambda _interval: None) if quiet else screen.interval,
+            groups=groups,
+            agent=lambda: meter.read(
+                queued=0,
+                dropped=sink.account.dropped,
+                forgotten=groups.forgotten,
+                uncharged=int(source.totals()["uncharged"].sum()),
+            ),
         )
         totals = pipeline.run(
             lambda: stopped.asked or (end_ns is not None and clock.boot_ns() >= end_ns),

@@ -92,22 +92,18 @@ def consume(
     """
     if as_json and form is not None:
         raise click.UsageError("--json and --format exclude each other")
-    if charts and (count or quiet or form is not None):
-        raise click.UsageError(
-            "--charts prints no events: --count, --quiet and --format are not for it"
-        )
+    if charts and (count or quiet or form):
+        raise click.UsageError("--charts goes with none of --count, --quiet, --format")
     if host and not charts:
         raise click.UsageError("--host is for --charts")
     drawing = None
     if charts:
         config = drawing_config(config_file, apps, cgroups_too)
-        lines = JsonLines if as_json else PlainLines
-        screen = lines(semantics=config.chart_semantics)
+        screen = (JsonLines if as_json else PlainLines)(semantics=config.chart_semantics)
         drawing = TopicCharts(lambda: group_target(config, apps_groups, screen), host)
-    line = None if quiet else _LINES[form or ("json" if as_json else "text")]
+    line = None if quiet or charts else _LINES[form or ("json" if as_json else "text")]
     books = StreamBooks(from_start=not from_end)
-    told_as_json = as_json and not charts
-    reader = _Reader(books, count, line=line, as_json=told_as_json, drawing=drawing)
+    reader = _Reader(books, count, line=line, as_json=as_json and not charts, drawing=drawing)
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
     told = ""
     with (
