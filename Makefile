@@ -39,7 +39,8 @@ test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests 
 
 test-all: PACKAGES += qemu-system-arm lld
 test-all: setup $(KAFKA) build/debian/unpacked ## the same, and every hook mode on every kernel (docs/kernels.md)
-	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
+	@$(PYTHON) -m pip install --quiet --editable '.[dev,test-all]'
+	$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current
 	$(PYTHON) -m ruff check

@@ -66,7 +66,7 @@ def consume(
     form: str | None,
     kafka: tuple[str, ...],
 ) -> None:
-    """Print the events of a topic, of both shapes, and report gaps and duplicates.
+    """Print the events of a topic, of every shape, and report gaps and duplicates.
 
     Stops after --count, after --duration, at the end with --exit-at-end, or on Ctrl-C. Then,
     if the end of the topic was reached, says for each CPU of each run of an agent how many

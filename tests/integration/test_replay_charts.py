@@ -131,7 +131,7 @@ def test_charts_of_the_chosen_events_are_counted_from_them(live):
     assert all(row["lost"] == 0 for row in rows)
 
 
-@pytest.mark.parametrize("shape", ["event", "batch"])
+@pytest.mark.parametrize("shape", ["event", "batch", "json"])
 def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape):
     topic = f"replay.{shape}"
     sink = KafkaSink(
