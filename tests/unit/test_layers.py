@@ -26,6 +26,7 @@ LAYERS = {
         "stats",
     ],
     "pure": [
+        "asyncapi",
         "batch_message",
         "board",
         "chart",
