@@ -38,8 +38,10 @@ test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests 
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-all: PACKAGES += qemu-system-arm lld
-test-all: setup $(KAFKA) build/debian/unpacked ## the same, and every hook mode on every kernel (docs/kernels.md)
-	@$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
+test-all: PACKAGES += $(if $(shell command -v npm),,npm)
+test-all: setup $(KAFKA) build/debian/unpacked build/asyncapi/installed ## the same, and every hook mode on every kernel (docs/kernels.md)
+	@$(PYTHON) -m pip install --quiet --editable '.[dev,test-all]'
+	$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
 check: setup ## ruff, mypy, clang-format, and whether generated files are current
 	$(PYTHON) -m ruff check
@@ -96,6 +98,12 @@ packages:
 .venv/installed: pyproject.toml hatch_build.py | packages
 	@[[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv --system-site-packages .venv
 	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# AsyncAPI's own parser, some 50 MB.
+build/asyncapi/installed: Makefile | packages
+	@mkdir -p $(@D)
+	npm install --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts @asyncapi/parser@3
 	touch $@
 
 # Apache Kafka for the tests: some 45 MB of jars from Maven Central, and nothing outside of build/.

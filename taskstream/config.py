@@ -183,7 +183,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "stream": {
         "host": Option("host", _text, "a name"),
         "topic": Option("topic", _text, "the name of a topic"),
-        "message": Option("message", _one_of("event", "batch"), "event or batch"),
+        "message": Option("message", _one_of("event", "batch", "json"), "event, batch or json"),
         "shards": Option("shard_count", _whole(1, 1024), "1 to 1024"),
         "flush ms": Option("flush_ms", _whole(1, 1000), "1 to 1000 milliseconds"),
         "queue wait ms": Option("queue_wait_ms", _whole(0, 60_000), "0 to 60000 milliseconds"),

@@ -6,6 +6,7 @@ encoder's minimal numbers, members in another order) is read one by one. What is
 of ours is given back with the reason, never skipped in silence.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,7 @@ from taskstream.batch import Batch, ExecText, Label, Labels, Origin, take
 from taskstream.batch_message import decode_batch
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
+from taskstream.json_message import dump
 from taskstream.member import exec_text, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.report import Report
@@ -91,7 +93,7 @@ class MessageDecoder:
         self._shapes: dict[bytes, list[_Shape]] = {}
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
-        """Decode messages of either shape, of any hosts, mixed.
+        """Decode messages of any shape, of any hosts, mixed.
 
         Args:
             values: Payloads.
@@ -122,15 +124,19 @@ class MessageDecoder:
         if value[1 : 1 + len(_BATCH)] == _BATCH:
             decoded.batches.append(decode_batch(value))
             return
-        event = _unpack_map(value)
+        as_json = value[:1] == b"{"  # no map begins so in MessagePack
+        event = _checked(_loaded(value) if as_json else _unpacked(value))
         kind = event["kind"]
         if kind == "report":
             decoded.reports.append(Report.from_map(event))
+        elif kind == "batch" and as_json:
+            raise MessageError("a batch as JSON: there is no such message")
         elif kind == "batch":
             decoded.batches.append(decode_batch(value))
         else:
             _read_event(event, position, rows)
-            self._learn(value, event)
+            if not as_json:
+                self._learn(value, event)
 
     def _learn(self, value: bytes, event: dict[str, Any]) -> None:
         """Remember the shape of an event, if our encoder would write it so."""
@@ -207,11 +213,27 @@ def _texts_of(event: dict[str, Any]) -> _Tail:
     )
 
 
-def _unpack_map(value: bytes) -> dict[str, Any]:
+def _unpacked(value: bytes) -> Any:
     try:
-        event = msgpack.unpackb(value)
+        return msgpack.unpackb(value)
     except (msgpack.UnpackException, ValueError) as error:
         raise MessageError(f"not MessagePack: {error or type(error).__name__}") from None
+
+
+def _loaded(value: bytes) -> Any:
+    """Read JSON; texts that UTF-8 cannot hold (a lone half of a surrogate pair) are refused."""
+    try:
+        text = value.decode()
+        event = json.loads(text)
+        if "\\u" in text:
+            dump(event)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"not JSON: {error}") from None
+    return event
+
+
+def _checked(event: Any) -> dict[str, Any]:
+    """Return what was read, if it is a message of a kind and version that is known."""
     if not isinstance(event, dict) or not isinstance(event.get("v"), int):
         raise MessageError("not a taskstream message: no map with a version `v`")
     if event["v"] > VERSION:

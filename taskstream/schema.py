@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from taskstream import record, resource
+from taskstream import asyncapi, record, resource
 from taskstream.record import Field
 
 __all__ = ["c_header", "field_rows", "json_schema", "markdown"]
@@ -250,6 +250,8 @@ def _write() -> None:
     (root / "docs" / "record.md").write_text(markdown())
     text = json.dumps(json_schema(), indent=2) + "\n"
     (root / "schemas" / "task_event.json").write_text(text)
+    text = json.dumps(asyncapi.document(), indent=2) + "\n"
+    (root / "schemas" / "asyncapi.json").write_text(text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ taken for complete when none of its messages came for a while; if one comes stil
 given once more, with all of it.
 """
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -126,9 +127,9 @@ class Gatherer:
 
 def _unpacked(value: bytes) -> dict[str, Any]:
     try:
-        message = msgpack.unpackb(value)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise MessageError(f"no MessagePack: {error}") from None
+        message = json.loads(value) if value[:1] == b"{" else msgpack.unpackb(value)
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise MessageError(f"neither MessagePack nor JSON: {error}") from None
     if not isinstance(message, dict) or message.get("kind") != "rates":
         kind = message.get("kind") if isinstance(message, dict) else type(message).__name__
         raise MessageError(f"no rates, but {kind!r}: is this the topic of the rates?")

@@ -81,7 +81,7 @@ def consume(
     config_file: Path | None,
     kafka: tuple[str, ...],
 ) -> None:
-    """Print the events of a topic, of both shapes, and report gaps and duplicates.
+    """Print the events of a topic, of every shape, and report gaps and duplicates.
 
     With --charts, draw the charts of a host from its events and reports: those that its agent
     draws, to the byte, with the same choice of groups.

@@ -70,10 +70,10 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--message",
-    type=click.Choice(["event", "batch"]),
+    type=click.Choice(["event", "batch", "json"]),
     default="event",
     show_default=True,
-    help="kafka: a message per event, or per batch.",
+    help="kafka: a message per event, or per batch, or per event as JSON.",
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")

@@ -21,8 +21,8 @@ __all__ = ["run"]
 @click.option("--topic", help="Topic of the events.  [default: taskstream.events]")
 @click.option(
     "--message",
-    type=click.Choice(["event", "batch"]),
-    help="A Kafka message per event, or per batch.  [default: event]",
+    type=click.Choice(["event", "batch", "json"]),
+    help="A Kafka message per event, or per batch, or per event as JSON.  [default: event]",
 )
 @click.option(
     "--load-mode",

@@ -4,6 +4,8 @@ Its account says that all was delivered: there is nobody else whom the events we
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from taskstream.batch import Batch
 from taskstream.record import COUNTS
@@ -35,7 +37,9 @@ class Discard:
     def report(self, report: Report) -> None:
         """Nobody reads it."""
 
-    def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
+    def send(
+        self, what: str, topic: str, message: Mapping[str, Any], key: bytes, stamp_ms: int
+    ) -> None:
         """Nobody reads it."""
 
     def tick(self) -> None:

@@ -20,6 +20,7 @@ from taskstream.columns import pack
 from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, encode_batch
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.json_message import JsonEncoder, dump
 from taskstream.message import Messages
 from taskstream.refusal import refusal
 from taskstream.report import Report
@@ -63,7 +64,7 @@ class KafkaOptions:
     Attributes:
         bootstrap: Broker addresses.
         topic: The topic of events and reports.
-        message: ``event`` (a message per event) or ``batch``.
+        message: ``event`` (a message per event), ``batch``, or ``json`` (likewise one per event).
         shard_count: Of ``batch`` messages: how many keys a host has.
         queue_wait_ms: How long what finds no room may wait before it is dropped.
         answer_ms: How long the broker may take to answer at the start.
@@ -128,7 +129,7 @@ class KafkaSink:
         self.trouble = ""
         self.others: Counter[str] = Counter()
         self._now_ns = now_ns
-        self._encoders: dict[Origin, EventEncoder] = {}
+        self._encoders: dict[Origin, EventEncoder | JsonEncoder] = {}
         self._waiting: deque[_Waiting] = deque()
         self._dropped = DropCounts()
         self._fatal: str | None = None
@@ -173,9 +174,13 @@ class KafkaSink:
 
     def encode(self, batch: Batch) -> Messages:
         """Return a batch as messages of the topic."""
-        if self.options.message == "event":
+        if self.options.message != "batch":
             return self._encoder(batch.origin).encode(batch)
         return encode_batch(batch, shard_count=self.options.shard_count, most_bytes=self.most_bytes)
+
+    def _packed(self, message: Mapping[str, Any]) -> bytes:
+        """Return a message that is no event in the format that the events have."""
+        return (dump if self.options.message == "json" else pack)(message)
 
     @property
     def most_bytes(self) -> int:
@@ -234,9 +239,10 @@ class KafkaSink:
         """Messages for which librdkafka's queue had no room yet."""
         return sum(len(w.messages.values) - w.at for w in self._waiting)
 
-    def _encoder(self, origin: Origin) -> EventEncoder:
+    def _encoder(self, origin: Origin) -> EventEncoder | JsonEncoder:
         if origin not in self._encoders:
-            self._encoders[origin] = EventEncoder(origin)
+            make = JsonEncoder if self.options.message == "json" else EventEncoder
+            self._encoders[origin] = make(origin)
         return self._encoders[origin]
 
     def report(self, report: Report) -> None:
@@ -250,20 +256,22 @@ class KafkaSink:
     def _send_report(self, report: Report, *, counted: bool) -> bool:
         stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
         key = report.origin.host.encode()
-        value = pack(report.to_map())
+        value = self._packed(report.to_map())
         return self._send("report", self.options.topic, value, key, stamp_ms, counted=counted)
 
-    def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
+    def send(
+        self, what: str, topic: str, message: Mapping[str, Any], key: bytes, stamp_ms: int
+    ) -> None:
         """Publish a message that is no event; on a full queue it is lost, and counted so.
 
         Args:
             what: Name of such messages, for `errors` and `others`.
             topic: Where to.
-            value: MessagePack.
+            message: The map.
             key: Partitioning key.
             stamp_ms: Its time, Unix milliseconds.
         """
-        self._send(what, topic, value, key, stamp_ms, counted=True)
+        self._send(what, topic, self._packed(message), key, stamp_ms, counted=True)
 
     def _send(
         self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int, *, counted: bool

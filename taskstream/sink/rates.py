@@ -3,13 +3,12 @@
 Rim: publishes through whoever has a producer. ``schemas/rates.json`` describes the messages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, Protocol
 
 from taskstream.batch import Origin
 from taskstream.chart import DOCUMENTED, SCOPES, Drawing, draw
-from taskstream.columns import pack
 from taskstream.interval import Interval
 from taskstream.record import VERSION
 
@@ -21,7 +20,9 @@ MOST_GROUPS = 2000
 class Publisher(Protocol):
     """What can publish a message."""
 
-    def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
+    def send(
+        self, what: str, topic: str, message: Mapping[str, Any], key: bytes, stamp_ms: int
+    ) -> None:
         """Publish a message that is no event, without waiting."""
 
 
@@ -49,7 +50,7 @@ class RatesTopic:
             self._publisher.send(
                 "rates",
                 self._topic,
-                pack(message),
+                message,
                 f"{self._origin.host}/{message['chart']}".encode(),
                 interval.wall_ns // 1_000_000,
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from taskstream.batch import Batch
 from taskstream.decode import MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
+from taskstream.json_message import JsonEncoder
 from taskstream.message import Messages
 from tests.bench.agent import SHAPES
 from tests.bench.figure import Effort, Figure, figure
@@ -34,12 +35,15 @@ def _ns_per_event(work: Callable[[], int], effort: Effort) -> Iterator[float]:
 
 
 def _encoder(shape: str, batches: list[Batch]) -> Encode:
-    return EventEncoder(batches[0].origin).encode if shape == "event" else encode_batch
+    if shape == "batch":
+        return encode_batch
+    make = JsonEncoder if shape == "json" else EventEncoder
+    return make(batches[0].origin).encode
 
 
 def encode(effort: Effort) -> Iterator[Figure]:
-    """Encode the sample in both shapes; the messages are sliced and have their keys."""
-    for shape in SHAPES:
+    """Encode the sample in every shape; the messages are sliced and have their keys."""
+    for shape in (*SHAPES, "json"):
         for events in _BATCH_EVENTS:
             batches = list(batches_of(events))
             make = _encoder(shape, batches)
@@ -58,7 +62,7 @@ def encode(effort: Effort) -> Iterator[Figure]:
 
 def decode(effort: Effort) -> Iterator[Figure]:
     """Decode what `encode` made, as `taskstream consume` does."""
-    for shape in SHAPES:
+    for shape in (*SHAPES, "json"):
         for events in _BATCH_EVENTS:
             batches = list(batches_of(events))
             make = _encoder(shape, batches)

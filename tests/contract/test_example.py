@@ -57,6 +57,14 @@ def test_the_examples_are_decoded_as_the_story_that_they_tell():
     assert sorted(map(repr, known(found))) == sorted(map(repr, known(STORY)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_twin_of_an_event_is_a_message_of_shape_json(kind):
+    twin_, packed = (FOLDER / f"{kind}.json").read_bytes(), stored(kind)
+    decoded = [MessageDecoder().decode([value]) for value in (twin_, packed)]
+    assert [len(d.batches) for d in decoded] == [1, 1]
+    assert known(decoded[0].batches) == known(decoded[1].batches)
+
+
 def test_the_report_of_the_examples_accounts_for_the_story():
     (report,) = MessageDecoder().decode([stored("report")]).reports
     assert report.interval is not None

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable
 
-import msgpack
 import numpy as np
 import pytest
 
 from taskstream.batch import Batch
 from taskstream.decode import MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
+from taskstream.json_message import JsonEncoder
 from taskstream.message import Messages
-from tests.plain import events_of
+from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, known, lives
 
 Encode = Callable[[Batch], Messages]
 
 SHAPES: dict[str, Encode] = {
     "event": lambda given: EventEncoder(given.origin).encode(given),
+    "json": lambda given: JsonEncoder(given.origin).encode(given),
     "batch": encode_batch,
     "batch in shards": lambda given: encode_batch(given, shard_count=3),
     "small batches": lambda given: encode_batch(given, most_events=7),
@@ -49,7 +50,7 @@ def test_every_message_has_a_key_a_stamp_and_a_count(encode):
 
 def test_every_message_begins_with_version_and_kind(encode):
     for value in encode(each_kind()).values:
-        assert list(msgpack.unpackb(value))[:2] == ["v", "kind"]
+        assert list(map_of(value))[:2] == ["v", "kind"]
 
 
 def test_all_events_of_a_process_have_one_key(encode):

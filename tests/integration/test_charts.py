@@ -579,7 +579,7 @@ def test_netdata_has_every_documented_chart_as_the_table_has_it(folder, places, 
         assert not label or found["chart_labels"][label]
 
 
-@pytest.mark.parametrize("message", ["event", "batch"])
+@pytest.mark.parametrize("message", ["event", "batch", "json"])
 def test_events_say_where_they_belong_also_when_it_is_gone(folder, start, places, message):
     moment = places["container"].parent / MOMENT
     with EmbeddedBroker() as broker:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgpack
 import pyarrow.parquet
 import pytest
 
@@ -19,6 +18,7 @@ from taskstream.broker import EmbeddedBroker
 from tests.capturing import a_capture, sample
 from tests.command import ROOT, start, taskstream
 from tests.kernel.control_groups import default_hierarchy, new_group
+from tests.plain import map_of
 from tests.plain_capture import frames_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
@@ -61,14 +61,14 @@ def test_replay_reads_standard_input(path):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("message", ["event", "batch"])
+@pytest.mark.parametrize("message", ["event", "batch", "json"])
 def test_replay_publishes_to_a_topic(path, message):
     with EmbeddedBroker() as broker:
         done = taskstream(
             "replay", path, "--to", "kafka", "--bootstrap", broker.address, "--message", message
         )
         values = [m.value for m in fetch(broker.address, "taskstream.events")]
-    messages = [msgpack.unpackb(value) for value in values]
+    messages = list(map(map_of, values))
     assert done.code == 0
     assert "replayed 105 = delivered 105" in done.err
     reports = [m for m in messages if m["kind"] == "report"]

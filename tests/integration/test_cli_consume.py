@@ -90,7 +90,7 @@ def report(*next_offsets: int, lost: tuple[int, ...] = ()) -> Report:
     return Report(ORIGIN, ORIGIN.run_ns + 10**10, WALL_OFFSET_NS, cpus, final=True)
 
 
-@pytest.fixture(scope="module", params=["event", "batch"])
+@pytest.fixture(scope="module", params=["event", "batch", "json"])
 def whole(request: pytest.FixtureRequest, broker: EmbeddedBroker) -> str:
     """A topic that misses nothing: 100 events, and the report of their run."""
     return fill(broker, f"whole-{request.param}", lives(25), report(50, 50), message=request.param)

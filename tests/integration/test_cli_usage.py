@@ -46,7 +46,7 @@ def test_help_names_every_verb(option):
         (["consume"], "Missing option '--bootstrap'."),
         (["consume", "--bootstrap", "x", "--count", "0"], "0 is not in the range x>=1."),
         (["consume", "--bootstrap", "x", "--duration", "-1"], "-1.0 is not in the range x>=0."),
-        (["run", "--message", "json"], "'json' is not one of 'event', 'batch'."),
+        (["run", "--message", "avro"], "'avro' is not one of 'event', 'batch', 'json'."),
         (["run", "--load-mode", "both"], "'both' is not one of 'entry', 'return'."),
         (["run", "--update-every", "0"], "0 is not in the range 1<=x<=3600."),
         (["run", "--drain-timeout", "soon"], "'soon' is not a valid integer range."),
@@ -63,8 +63,8 @@ def test_wrong_usage_is_told_and_its_exit_code_is_two(arguments, said):
     ("text", "said"),
     [
         (
-            "[stream]\nmessage = json\n",
-            "{file}, line 2: `message = json` cannot be: allowed is event or batch",
+            "[stream]\nmessage = avro\n",
+            "{file}, line 2: `message = avro` cannot be: allowed is event, batch or json",
         ),
         (
             "# ours\n\n[ring]\nsise = 8M\n",

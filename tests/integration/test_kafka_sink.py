@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import pytest
 
 from taskstream.batch import Batch, Origin
@@ -19,7 +18,7 @@ from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from tests.mock_cluster import API_PRODUCE, MockCluster, missing
-from tests.plain import events_of
+from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, each_kind, event, known, lives
 from tests.topic import Fetched, fetch, wait_until
 
@@ -51,7 +50,7 @@ def cluster() -> Iterator[MockCluster]:
         yield cluster
 
 
-@pytest.fixture(params=["event", "batch"])
+@pytest.fixture(params=["event", "batch", "json"])
 def shape(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -89,7 +88,7 @@ def assert_balanced(sink: KafkaSink) -> None:
     account = sink.account
     assert min(account.delivered, account.rejected, account.dropped, account.in_flight) >= 0
     in_queue = sink.in_queue()
-    if sink.options.message == "event":
+    if sink.options.message != "batch":
         assert account.in_flight <= in_queue
     assert in_queue or not account.in_flight
 
@@ -177,7 +176,7 @@ class Published:
     reports: list[Fetched]
 
 
-@pytest.fixture(scope="module", params=["event", "batch"])
+@pytest.fixture(scope="module", params=["event", "batch", "json"])
 def published(request: pytest.FixtureRequest, embedded: EmbeddedBroker) -> Published:
     topic = f"stream-{request.param}"
     sink = sink_to(embedded.address, topic=topic, message=request.param)
@@ -186,7 +185,7 @@ def published(request: pytest.FixtureRequest, embedded: EmbeddedBroker) -> Publi
     sink.report(report(final=True))
     publish(sink, Batch(ORIGIN, whole.records[450:], WALL_OFFSET_NS, whole.texts), *others)
     found = fetch(embedded.address, topic)
-    reports = [m for m in found if msgpack.unpackb(m.value)["kind"] == "report"]
+    reports = [m for m in found if map_of(m.value)["kind"] == "report"]
     messages = [m for m in found if m not in reports]
     return Published(embedded.address, topic, sink, messages, reports)
 
@@ -204,8 +203,9 @@ def test_an_event_is_keyed_and_stamped_as_documented(published):
     for message in published.messages:
         found = events_of(message.value)
         identity = f"{found[0]['tgid']:08x}-{found[0]['process_start_ns']:016x}"
-        keys = {"event": f"build-7/{identity}", "batch": "build-7/0"}
-        assert message.key.decode() == keys[published.sink.options.message]
+        keys = {"batch": "build-7/0"}
+        expected = keys.get(published.sink.options.message, f"build-7/{identity}")
+        assert message.key.decode() == expected
         assert message.stamp_ms == min(e["wall_ns"] for e in found) // 1_000_000
 
 
@@ -232,7 +232,7 @@ def test_a_report_is_delivered_beside_the_events_and_is_none_of_them(published):
 def test_a_key_has_the_partition_that_java_clients_give_it(published):
     for message in published.messages:
         assert message.partition == (murmur2(message.key) & 0x7FFFFFFF) % 4
-    if published.sink.options.message == "event":
+    if published.sink.options.message != "batch":
         assert {m.partition for m in published.messages} == {0, 1, 2, 3}
 
 
@@ -271,6 +271,7 @@ def test_batches_that_are_too_long_for_a_message_are_halved(embedded):
 
 FULL = {
     "event": {"queue_buffering_max_messages": 100},
+    "json": {"queue_buffering_max_messages": 100},
     "batch": {"queue_buffering_max_messages": 3, "message_max_bytes": 4000},
 }
 

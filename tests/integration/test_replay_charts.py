@@ -263,7 +263,7 @@ def test_charts_of_the_chosen_events_are_counted_from_them(live):
         assert found.get("nginx", {}).get("exec", 0) == row["counts"]["exec"]
 
 
-@pytest.mark.parametrize("shape", ["event", "batch"])
+@pytest.mark.parametrize("shape", ["event", "batch", "json"])
 def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape, options):
     topic = f"replay.{shape}"
     sink = KafkaSink(

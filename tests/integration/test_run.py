@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import confluent_kafka
-import msgpack
 import pytest
 
 from taskstream.broker import EmbeddedBroker
+from tests.plain import map_of
 
 pytestmark = pytest.mark.kernel
 
@@ -88,7 +88,7 @@ def fetch(address: str, topic: str = "taskstream.events") -> list[dict[str, obje
             assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
             ended += 1
         else:
-            found.append(msgpack.unpackb(message.value()))
+            found.append(map_of(message.value() or b""))
     consumer.close()
     return found
 
@@ -116,7 +116,7 @@ def agent() -> Iterator[Agent]:
         agent.process.communicate()
 
 
-@pytest.mark.parametrize("shape", ["event", "batch"])
+@pytest.mark.parametrize("shape", ["event", "batch", "json"])
 def test_every_event_of_a_workload_is_in_the_topic(shape: str) -> None:
     agent = start("--message", shape)
     shell = workload(97)

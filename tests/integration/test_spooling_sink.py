@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from taskstream.batch import Batch
@@ -22,7 +21,7 @@ from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks, report
 from tests.mock_cluster import MockCluster, missing
-from tests.plain import events_of
+from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
 
@@ -51,7 +50,7 @@ def mode(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["event", "batch"])
+@pytest.fixture(params=["event", "batch", "json"])
 def message(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -246,7 +245,7 @@ def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path,
     assert second.account.delivered == 200
     assert second.earlier.delivered == second.earlier.received
     assert files(tmp_path) == []
-    maps = [msgpack.unpackb(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
+    maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
     told = sorted(m["interval"]["start_ns"] for m in maps if m["kind"] == "report")
     assert told == [report(0).interval.start_ns, report(1).interval.start_ns]
     counts = seen(cluster)
@@ -396,6 +395,6 @@ def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_
     go_on(sink)
     sink.drain(5)
     sink.close()
-    maps = [msgpack.unpackb(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
+    maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
     told = [m["interval"]["start_ns"] for m in maps if m["kind"] == "report"]
     assert sorted(told) == [report(number).interval.start_ns for number in range(5)]

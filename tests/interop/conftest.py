@@ -15,7 +15,7 @@ from tests.kafka.cluster import KafkaCluster
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, lives
 from tests.topic import wait_until
 
-SHAPES = ["event", "batch"]
+SHAPES = ["event", "batch", "json"]
 
 _PROCESSES = 300
 _OTHER = Origin("høst-2", "00000000-0000-4000-8000-000000000000", 2**53 + 1)

@@ -1,5 +1,6 @@
 """Readers that know no taskstream see the events that taskstream sees, in every shape."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,15 @@ from tests.unpacked import perl
 pytestmark = pytest.mark.kafka
 
 HERE = Path(__file__).parent
+JSON_LINES = """
+use JSON::PP;
+my $json = JSON::PP->new->utf8->allow_nonref;
+binmode STDOUT, ':encoding(UTF-8)';
+while (<>) {
+    my $event = $json->decode($_);
+    print "@{$event}{qw(kind cpu seq pid comm)}\\n" if $event->{kind} ne 'report';
+}
+"""
 KCAT = ["kcat", "-C", "-e", "-q", "-X", "fetch.wait.max.ms=50"]
 
 
@@ -44,6 +54,11 @@ def assert_same(printed: list[str], expected: list[str]) -> None:
     assert printed == expected
 
 
+in_messagepack = pytest.mark.parametrize("published", ["event", "batch"], indirect=True)
+as_json = pytest.mark.parametrize("published", ["json"], indirect=True)
+
+
+@in_messagepack
 def test_python_with_msgpack_reads_what_taskstream_reads(published):
     # -I: neither the folder nor the environment lets it find taskstream by accident.
     script = (HERE / "reader.py").read_text()
@@ -52,6 +67,7 @@ def test_python_with_msgpack_reads_what_taskstream_reads(published):
     assert_same(lines(out), published.lines)
 
 
+@in_messagepack
 def test_perl_reads_what_taskstream_reads(published):
     environment = perl("Data::MessagePack")
     where = ["-b", published.bootstrap, "-t", published.topic]
@@ -60,6 +76,7 @@ def test_perl_reads_what_taskstream_reads(published):
     assert_same(lines(out), published.lines)
 
 
+@in_messagepack
 def test_java_reads_what_taskstream_reads(published):
     words = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*"]
     out = run(["java", *words, HERE / "Reader.java", published.bootstrap, published.topic])
@@ -82,3 +99,22 @@ def test_kcat_shows_key_time_and_length_of_every_message(published):
     )
     found = Counter(line.rpartition(" ")[0] for line in out if "/" in line)
     assert found == expected
+
+
+@as_json
+def test_kcat_prints_a_line_of_json_for_every_message(published):
+    """Perl's own module reads them; any other would do."""
+    out = run([*KCAT, "-b", published.bootstrap, "-t", published.topic])
+    assert out.count(b"\n") == len(published.events) + 1
+    assert_same(lines(run(["perl", "-e", JSON_LINES], given=out)), published.lines)
+
+
+@as_json
+def test_kcats_own_json_has_the_event_as_its_payload(published):
+    out = run([*KCAT, "-J", "-b", published.bootstrap, "-t", published.topic])
+    messages = [json.loads(line) for line in out.splitlines()]
+    events = [json.loads(message["payload"]) for message in messages]
+    names = ("kind", "cpu", "seq", "pid", "comm")
+    printed = [" ".join(str(e[n]) for n in names) for e in events if e["kind"] != "report"]
+    assert_same(sorted(printed), published.lines)
+    assert all(m["ts"] == e["wall_ns"] // 1_000_000 for m, e in zip(messages, events, strict=True))

@@ -1,5 +1,6 @@
 """What was encoded is decoded, and what was not is rejected; nothing else can happen."""
 
+import json
 from typing import Any
 
 import msgpack
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from taskstream.batch import Batch, time_order
 from taskstream.decode import Decoded, MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
+from taskstream.json_message import JsonEncoder
 from taskstream.sequence import StreamBooks
 from tests.plain import events_of
 from tests.property.strategy import batches, plain_values
@@ -16,6 +18,7 @@ from tests.synthetic import batch, each_kind, event, known, lives
 
 SAMPLES = [
     *EventEncoder(each_kind().origin).encode(each_kind()).values,
+    *JsonEncoder(each_kind().origin).encode(each_kind()).values,
     *encode_batch(each_kind()).values,
     *encode_batch(lives(2)).values,
     *encode_batch(batch(event("exec", comm=b"\xff"))).values,
@@ -90,6 +93,21 @@ def test_both_shapes_say_the_same_to_any_reader(whole):
 
 
 @given(batches())
+def test_json_says_what_messagepack_says(whole):
+    written = JsonEncoder(whole.origin).encode(whole)
+    packed = EventEncoder(whole.origin).encode(whole)
+    assert list(map(json.loads, written.values)) == list(map(msgpack.unpackb, packed.values))
+    assert (written.keys, written.stamps_ms) == (packed.keys, packed.stamps_ms)
+
+
+@given(batches())
+def test_a_batch_is_the_same_after_its_way_as_json_messages(whole):
+    decoded = decode(JsonEncoder(whole.origin).encode(whole).values)
+    assert not decoded.rejected
+    assert known(decoded.batches) == known(whole)
+
+
+@given(batches())
 def test_what_another_encoder_wrote_is_the_same_batch(whole):
     values = [msgpack.packb(msgpack.unpackb(value)) for value in event_messages(whole)]
     assert known(decode(values).batches) == known(whole)
@@ -112,6 +130,12 @@ def test_every_event_of_a_mixed_topic_comes_out_once(parts):
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
 def test_arbitrary_bytes_are_rejected_one_by_one(values):
+    decoded = decode(values)
+    assert [position for position, _ in sorted(decoded.rejected)] == list(range(len(values)))
+
+
+@given(st.lists(st.text(max_size=40).map(lambda text: b"{" + text.encode()), max_size=5))
+def test_text_that_begins_like_json_is_rejected_one_by_one(values):
     decoded = decode(values)
     assert [position for position, _ in sorted(decoded.rejected)] == list(range(len(values)))
 
@@ -165,7 +189,9 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @st.composite
 def misbuilt(draw: st.DrawFn) -> bytes:
     """Draw a message in which one member is something else, or gone."""
-    message = msgpack.unpackb(draw(st.sampled_from(SAMPLES)))
+    sample = draw(st.sampled_from(SAMPLES))
+    as_json = sample.startswith(b"{")
+    message = json.loads(sample) if as_json else msgpack.unpackb(sample)
     *path, last = draw(st.sampled_from(places(message)))
     inner = message
     for name in path:
@@ -174,7 +200,7 @@ def misbuilt(draw: st.DrawFn) -> bytes:
         inner[last] = draw(plain_values)
     else:
         del inner[last]
-    return msgpack.packb(message)
+    return json.dumps(message, default=bytes.hex).encode() if as_json else msgpack.packb(message)
 
 
 @given(misbuilt())

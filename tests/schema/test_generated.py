@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from taskstream import schema
+from taskstream import asyncapi, schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,7 @@ STRICT = {
         ("bpf/task_event.h", schema.c_header),
         ("docs/record.md", schema.markdown),
         ("schemas/task_event.json", lambda: json.dumps(schema.json_schema(), indent=2) + "\n"),
+        ("schemas/asyncapi.json", lambda: json.dumps(asyncapi.document(), indent=2) + "\n"),
     ],
 )
 def test_the_committed_file_is_what_the_definition_generates(path, text):

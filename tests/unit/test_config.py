@@ -332,7 +332,7 @@ def test_white_space_around_names_and_values_means_nothing(file):
         ("prometheus", "listen =", "HOST:PORT, PORT of this host alone, or off"),
         ("stream", "host =", "a name"),
         ("stream", "topic =", "the name of a topic"),
-        ("stream", "message = json", "event or batch"),
+        ("stream", "message = avro", "event, batch or json"),
         ("stream", "shards = 0", "1 to 1024"),
         ("stream", "flush ms = 1001", "1 to 1000 milliseconds"),
         ("stream", "queue wait ms = -1", "0 to 60000 milliseconds"),

@@ -1,16 +1,18 @@
 """Each chart of each interval is one message, keyed by host and chart, and its schema says so."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgpack
 import pytest
 from jsonschema import Draft202012Validator
 
 from taskstream import resource
 from taskstream.chart import CHARTS, NETDATA, STATES
+from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
+from taskstream.json_message import dump
 from taskstream.record import COUNTS
 from taskstream.sink.rates import MOST_GROUPS, RatesTopic
 from tests.synthetic import ORIGIN
@@ -23,16 +25,17 @@ SCHEMA = json.loads(resource.schema("rates.json").read_text())
 class Publisher:
     """Keeps what it is given."""
 
-    sent: list[tuple[str, str, bytes, bytes, int]] = field(default_factory=list)
+    sent: list[tuple[str, str, dict[str, Any], bytes, int]] = field(default_factory=list)
 
-    def send(self, what: str, topic: str, value: bytes, key: bytes, stamp_ms: int) -> None:
-        self.sent.append((what, topic, value, key, stamp_ms))
+    def send(
+        self, what: str, topic: str, message: Mapping[str, Any], key: bytes, stamp_ms: int
+    ) -> None:
+        self.sent.append((what, topic, dict(message), key, stamp_ms))
 
     @property
     def maps(self) -> dict[str, dict[str, Any]]:
         """Return the last message of each chart."""
-        unpacked = [msgpack.unpackb(value) for _, _, value, _, _ in self.sent]
-        return {message["chart"]: message for message in unpacked}
+        return {message["chart"]: message for _, _, message, _, _ in self.sent}
 
 
 SERIES = Series(tuple(range(10, 10 + len(COLUMNS))), tuple(range(100, 100 + len(COLUMNS))))
@@ -63,9 +66,9 @@ def test_every_chart_has_a_message():
 
 
 def test_the_key_is_host_and_chart_and_the_time_that_of_the_intervals_end():
-    for what, topic, value, key, stamp_ms in published().sent:
+    for what, topic, message, key, stamp_ms in published().sent:
         assert (what, topic) == ("rates", "my.rates")
-        assert key.decode() == f"build-7/{msgpack.unpackb(value)['chart']}"
+        assert key.decode() == f"build-7/{message['chart']}"
         assert stamp_ms == 1_790_000_010_123
 
 
@@ -124,7 +127,8 @@ def test_an_interval_that_is_not_exact_says_so():
 def test_very_many_groups_are_more_than_one_message_and_none_is_too_large():
     apps = {f"group-{n:0100}": SERIES for n in range(2 * MOST_GROUPS + 1)}
     sent = published(replace(EVERYTHING, groups={"app": apps})).sent
-    creates = [m for m in (msgpack.unpackb(s[2]) for s in sent) if m["chart"] == "app.task_exit"]
+    creates = [message for _, _, message, _, _ in sent if message["chart"] == "app.task_exit"]
     assert [len(m["groups"]) for m in creates] == [MOST_GROUPS, MOST_GROUPS, 1]
     assert [g["group"] for m in creates for g in m["groups"]] == list(apps)
-    assert max(len(s[2]) for s in sent) < 900_000
+    for packed in (pack, dump):
+        assert max(len(packed(message)) for _, _, message, _, _ in sent) < 900_000

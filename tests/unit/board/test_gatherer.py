@@ -129,7 +129,7 @@ def changed(**values: Any) -> bytes:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (lambda: b"\xc1", "no MessagePack"),
+        (lambda: b"\xc1", "neither MessagePack nor JSON"),
         (lambda: pack([1]), "no rates, but 'list'"),
         (lambda: changed(kind="fork"), "no rates, but 'fork': is this the topic of the rates"),
         (lambda: changed(v=VERSION + 1), f"version {VERSION + 1}; .* up to {VERSION}"),
