@@ -1,21 +1,11 @@
 """A known workload in a group, a service and a container: the same numbers wherever charts go."""
 
-import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import sysconfig
 import time
-import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import confluent_kafka
@@ -26,139 +16,25 @@ from taskstream.batch import Label
 from taskstream.broker import EmbeddedBroker
 from taskstream.chart import CHARTS, SCOPES
 from taskstream.record import FLAGS
-from taskstream.source import cgroup_tree
-from tests.kernel.guarded import guarded_tasks
+from tests.charting import (
+    CHILDREN,
+    CONTAINER,
+    MARK,
+    MOMENT,
+    PLACES,
+    SERVICE,
+    TINY,
+    is_expected,
+    is_over,
+    overflow,
+    wait_for,
+    work,
+)
 from tests.plain import events_of
-from tests.unpacked import environment, program
+from tests.servers import Prometheus, free_port
+from tests.unpacked import program
 
 pytestmark = pytest.mark.kernel
-
-CHILDREN = 97
-MARK = f"q{os.getpid()}"  # whoever else runs these tests has another one
-SERVICE = f"{MARK}-one"
-CONTAINER = f"{os.getpid():08x}" * 8
-MOMENT = f"{os.getpid() + 1:08x}" * 8
-PLACES = {"service": f"system.slice/{SERVICE}.service", "container": f"docker/{CONTAINER}"}
-
-# One shell, found by its name, and its children: all are in the group.
-EXPECTED = {"fork_process": CHILDREN, "exec": CHILDREN + 1, "exit_process": CHILDREN + 1}
-
-FEW = 5
-"""Releases that a kernel may hide from BPF, where it hides any (see tests/kernel/guarded.py)."""
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-
-
-@dataclass
-class Agent:
-    """A running agent."""
-
-    process: subprocess.Popen[str]
-    out: Path
-    err: Path
-
-    @property
-    def intervals(self) -> list[dict[str, Any]]:
-        lines = self.out.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def counts(self, dimension: str, group: str) -> Counter[str]:
-        """Sum the counts of a group over the intervals so far."""
-        found: Counter[str] = Counter()
-        for interval in self.intervals:
-            found.update(interval["groups"][dimension].get(group, {}))
-        return found
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def few() -> int:
-    """Return how many releases may be hidden on this kernel."""
-    return FEW if guarded_tasks() else 0
-
-
-def is_expected(found: Counter[str], few: int) -> bool:
-    """Tell whether counts are those of the workload; but for ``few`` releases, to the unit."""
-    left = {name: count for name, count in found.items() if name != "free"}
-    return left == EXPECTED and 0 <= CHILDREN + 1 - found["free"] <= few
-
-
-def is_over(agent: Agent, dimension: str, group: str, times: int = 1) -> Callable[[], bool]:
-    """Return what tells whether all of a group's processes are dead, since two intervals."""
-
-    def over() -> bool:
-        dead = times * (CHILDREN + 1)
-        if agent.counts(dimension, group)["exit_process"] < dead:
-            return False
-        return len(agent.intervals) >= seen.setdefault("intervals", len(agent.intervals) + 2)
-
-    seen: dict[str, int] = {}
-    return over
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the rules of the group and the programs of the workload."""
-    (tmp_path / "apps_groups.conf").write_text(f"mine: {MARK}_*\nothers: *\n")
-    shutil.copy(shutil.which("true") or "", tmp_path / f"{MARK}_true")
-    shutil.copy(shutil.which("dash") or "", tmp_path / f"{MARK}_sh")
-    return tmp_path
-
-
-@pytest.fixture
-def places() -> Iterator[dict[str, Path]]:
-    """Make the cgroups of a service and of a container in the v2 hierarchy."""
-    tree = cgroup_tree.mounted()
-    assert tree is not None, "no cgroup v2 tree is mounted"
-    made = []
-    for path in PLACES.values():
-        for directory in (*reversed((tree / path).parents), tree / path):
-            if not directory.exists():
-                directory.mkdir(exist_ok=True)
-                made.append(directory)
-    places = {name: tree / path for name, path in PLACES.items()}
-    yield places
-    for directory in reversed(made):
-        with nullcontext() if directory in places.values() else suppress(OSError):
-            directory.rmdir()  # another run may have its own beside ours
-
-
-@pytest.fixture
-def start(folder: Path) -> Iterator[Callable[..., Agent]]:
-    agents: list[Agent] = []
-
-    def starting(*options: str, text: str = "") -> Agent:
-        (folder / "process.conf").write_text(text)
-        out, err = folder / "out", folder / "err"
-        command = [sys.executable, "-m", "taskstream", "run", "--json", *options]
-        environment = {**os.environ, "TASKSTREAM_CONFIG_DIR": str(folder)}
-        with out.open("w") as to, err.open("w") as talk:
-            process = subprocess.Popen(command, stdout=to, stderr=talk, text=True, env=environment)
-        agents.append(Agent(process, out, err))
-        wait_for(lambda: "look at it" in err.read_text() or process.poll() is not None)
-        assert process.poll() is None, err.read_text()
-        return agents[-1]
-
-    yield starting
-    for agent in agents:
-        if agent.process.poll() is None:
-            agent.process.kill()
-            agent.process.wait()
-
-
-def work(folder: Path, place: Path | None = None, *, first: str = "") -> None:
-    """Run the workload, in a cgroup of its own if one is given; `first` are builtins."""
-    enter = f"echo $$ > {place}/cgroup.procs; exec" if place else "exec"
-    loop = f"{first}i=0; while [ $i -lt {CHILDREN} ]; do {folder}/{MARK}_true; i=$((i + 1)); done"
-    subprocess.run(["sh", "-c", f"{enter} {folder}/{MARK}_sh -c '{loop}'"], check=True)
 
 
 def values_of(address: str, topic: str) -> list[bytes]:
@@ -207,21 +83,6 @@ def test_a_service_and_a_container_have_exactly_their_events(few, folder, start,
     # The shell enters its cgroup after its fork, and is there the program that it becomes.
     assert is_expected(agent.counts("service", SERVICE), few)
     assert is_expected(agent.counts("cgroup", CONTAINER[:12]), few)
-
-
-def overflow(agent: Agent, folder: Path, place: Path | None = None) -> None:
-    """Run the workload while the agent reads nothing; wait until it has caught up.
-
-    The workload stops it, when it has begun where it belongs: a process that moves to another
-    cgroup unseen, or becomes another program, is charged as one of the two with all it lost.
-    """
-    work(folder, place, first=f"kill -STOP {agent.process.pid}; ")
-    before = len(agent.intervals)
-    agent.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: len(agent.intervals) > before)
-
-
-TINY = "[ring]\nsize = 4096\n[stream]\nflush ms = 300\n[global]\n"
 
 
 @pytest.mark.parametrize(("update_every", "maps_per_core"), [("1", "yes"), ("5", "no")])
@@ -321,56 +182,6 @@ def test_netdatas_formulas_are_drawn_from_the_same_events(folder, start):
 # --- Prometheus ----------------------------------------------------------------------------------
 
 
-@dataclass
-class Prometheus:
-    """A running Prometheus."""
-
-    address: str
-
-    def query(self, expression: str) -> dict[str, float]:
-        """Return the values of an expression by their label ``event``."""
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}") as answer:
-            found = json.load(answer)["data"]["result"]
-        return {one["metric"].get("event", ""): float(one["value"][1]) for one in found}
-
-
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Callable[[str], Prometheus]]:
-    """Return what starts Debian's Prometheus, scraping an address every second."""
-    processes = []
-
-    def starting(target: str) -> Prometheus:
-        configuration = tmp_path / "prometheus.yml"
-        configuration.write_text(
-            "scrape_configs:\n- job_name: taskstream\n  scrape_interval: 1s\n"
-            f"  static_configs:\n  - targets: ['{target}']\n"
-        )
-        address = f"127.0.0.1:{free_port()}"
-        command = [
-            program("prometheus"),
-            f"--config.file={configuration}",
-            f"--storage.tsdb.path={tmp_path}/tsdb",
-            f"--web.listen-address={address}",
-        ]
-        log = (tmp_path / "prometheus.log").open("w")
-        processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-        log.close()
-        return Prometheus(address)
-
-    yield starting
-    for process in processes:
-        process.terminate()
-        process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def answers(prometheus: Prometheus, expression: str) -> bool:
     """Tell whether Prometheus runs and has values for an expression."""
     try:
@@ -427,101 +238,6 @@ def test_promtool_finds_no_fault_in_the_metrics(start):
 
 
 # --- Netdata -------------------------------------------------------------------------------------
-
-NETDATA = """\
-[global]
-    run as user = root
-[db]
-    mode = ram
-    update every = 1
-[directories]
-    config = {folder}/etc
-    stock config = {folder}/stock
-    plugins = {folder}/plugins
-    cache = {folder}/cache
-    lib = {folder}/lib
-    log = {folder}/log
-    web = {folder}/web
-[web]
-    bind to = 127.0.0.1
-    default port = {port}
-[logs]
-    access = none
-[plugins]
-    timex = no
-    idlejitter = no
-    netdata monitoring = no
-    profile = no
-    tc = no
-    diskspace = no
-    proc = no
-    cgroups = no
-    statsd = no
-    slabinfo = no
-[health]
-    enabled = no
-[ml]
-    enabled = no
-[cloud]
-    enabled = no
-"""
-
-
-@dataclass
-class Netdata:
-    """A running Netdata with our plugin."""
-
-    address: str
-    update_every_s: int
-
-    def get(self, what: str, **parameters: str) -> Any:
-        query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"http://{self.address}/api/v1/{what}?{query}") as answer:
-            return json.load(answer)
-
-    def charts(self) -> dict[str, dict[str, Any]]:
-        """Return our charts by id; none before Netdata answers."""
-        try:
-            charts = self.get("charts")["charts"]
-        except OSError:
-            return {}
-        return {id_: c for id_, c in charts.items() if c["plugin"] == "taskstream.plugin"}
-
-    def events(self, chart: str, dimension: str) -> float:
-        """Return a rate summed over time: the number of events."""
-        found = self.get("data", chart=chart, format="json", options="natural-points")
-        column = found["labels"].index(dimension)
-        points = [row[column] for row in found["data"] if row[column] is not None]
-        return sum(points) * self.update_every_s
-
-
-@pytest.fixture
-def netdata(folder: Path) -> Iterator[Callable[[int], Netdata]]:
-    """Return what starts Debian's Netdata, which starts our plugin."""
-    processes = []
-
-    def starting(update_every_s: int) -> Netdata:
-        port = free_port()
-        for name in ("etc/ebpf.d", "stock", "plugins", "cache", "lib", "log", "web"):
-            (folder / name).mkdir(parents=True)
-        (folder / "etc/netdata.conf").write_text(NETDATA.format(folder=folder, port=port))
-        (folder / "etc/ebpf.d/process.conf").write_text(
-            f"[global]\nupdate every = {update_every_s}\nebpf load mode = return\n"
-            "apps = yes\ncgroups = yes\n"
-        )
-        (folder / "apps_groups.conf").rename(folder / "etc/apps_groups.conf")
-        plugin = Path(sysconfig.get_path("scripts")) / "taskstream.plugin"
-        (folder / "plugins/taskstream.plugin").symlink_to(plugin)
-        log = (folder / "netdata.log").open("w")
-        command = [program("netdata"), "-D", "-c", folder / "etc/netdata.conf"]
-        processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment()))
-        log.close()
-        return Netdata(f"127.0.0.1:{port}", update_every_s)
-
-    yield starting
-    for process in processes:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.mark.parametrize("update_every_s", [1, 5])
