@@ -39,7 +39,7 @@ test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests 
 
 test-all: PACKAGES += qemu-system-arm lld
 test-all: PACKAGES += $(if $(shell command -v npm),,npm)
-test-all: setup $(KAFKA) build/debian/unpacked build/asyncapi/installed ## the same, and every hook mode on every kernel (docs/kernels.md)
+test-all: setup $(KAFKA) build/debian/unpacked build/asyncapi/installed build/flink/complete ## the same, and every hook mode on every kernel (docs/kernels.md)
 	@$(PYTHON) -m pip install --quiet --editable '.[dev,test-all]'
 	$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 
@@ -114,6 +114,13 @@ $(KAFKA): tests/kafka/pom.xml | packages
 		echo "make: no Kafka: Maven Central was not to be had, or java is missing" >&2
 		exit 1
 	fi
+	touch $@
+
+# Apache Flink, likewise: some 140 MB.
+build/flink/complete: tests/interop/flink/pom.xml | packages
+	@rm -rf $(@D)
+	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory=$(CURDIR)/$(@D)
 	touch $@
 
 # The prefix map keeps the path of this clone out of the object, and so out of the wheel.
