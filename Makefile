@@ -39,7 +39,7 @@ test: setup $(KAFKA) build/debian/unpacked ## run the whole suite, kernel tests 
 
 test-all: PACKAGES += qemu-system-arm lld
 test-all: PACKAGES += $(if $(shell command -v npm),,npm)
-test-all: setup $(KAFKA) build/debian/unpacked build/asyncapi/installed build/flink/complete ## the same, and every hook mode on every kernel (docs/kernels.md)
+test-all: setup $(KAFKA) build/debian/unpacked build/asyncapi/installed build/flink/complete ## the same, every hook mode on every kernel (docs/kernels.md), and what takes minutes
 	@$(PYTHON) -m pip install --quiet --editable '.[dev,test-all]'
 	$(PYTHON) -m pytest -m 'matrix or not matrix' $(ARGS)
 

@@ -321,6 +321,37 @@ def test_a_run_can_write_a_capture_beside_the_topic(tmp_path):
 
 
 @pytest.mark.kernel
+@pytest.mark.slow
+def test_a_capture_on_a_full_file_system_keeps_whole_frames_and_counts_the_rest(tmp_path):
+    if os.geteuid():
+        pytest.skip("not root: a file system is mounted")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    try:
+        path = folder / "live.tsc"
+        with start("capture", path, "--update-every", "1", "--json") as agent:
+            wait_until(path.exists)
+            workload(1999)
+            agent.send_signal(signal.SIGTERM)
+            _, err = agent.communicate(timeout=30)
+        assert agent.returncode == 3, err
+        assert "No space left on device: events are dropped, and counted" in err
+        books = re.search(
+            r"captured: received ([\d,]+) = written ([\d,]+) \+ dropped ([\d,]+);", err
+        )
+        assert books, err
+        received, written, dropped = (int(number.replace(",", "")) for number in books.groups())
+        assert received == written + dropped
+        assert min(written, dropped) > 0
+        done = taskstream("replay", path, "--to", "json")
+        rows = [json.loads(line) for line in done.lines]
+        assert sum(row["kind"] != "report" for row in rows) == written
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.kernel
 def test_a_killed_capture_keeps_what_was_flushed(tmp_path):
     path = tmp_path / "live.tsc"
     with start("capture", path, "--quiet") as agent:

@@ -23,6 +23,7 @@ from tests.kafka.cluster import KafkaCluster
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch
+from tests.wire import Wire
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -47,7 +48,9 @@ def broker() -> Iterator[KafkaCluster]:
 class Stream:
     """A spooling sink that is given events at a steady pace, as the loop gives them."""
 
-    def __init__(self, cluster: KafkaCluster, topic: str, folder: Path, mode: str) -> None:
+    def __init__(
+        self, cluster: KafkaCluster, topic: str, folder: Path, mode: str, seconds: int = 85
+    ) -> None:
         self.topic = topic
         self.given = 0
         self._cluster = cluster
@@ -70,14 +73,14 @@ class Stream:
             )  # fmt: skip
 
         self.sink = SpoolingSink(kafka, make, always=mode == "always", rate=100_000)
-        self._events = lives(PER_SECOND * 25, cpus=1)
+        self._events = lives(PER_SECOND * (seconds + 15) // 4, cpus=1)
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: True) -> None:
         """Give events for some seconds, and go on until a condition holds."""
         begin = time.monotonic()
         first = self.given
         while time.monotonic() < begin + seconds or not until():
-            assert time.monotonic() < begin + 60, "it did not come true in time"
+            assert time.monotonic() < begin + seconds + 60, "it did not come true in time"
             due = first + int((time.monotonic() - begin) * PER_SECOND)
             while self.given < due:
                 self._give()
@@ -145,19 +148,66 @@ def test_a_broker_killed_and_restarted_ten_times_costs_no_event(
     print(f"{stream.given} events, {copies.total() - len(copies)} copies")
 
 
+@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.long)])
 def test_a_broker_frozen_for_longer_than_the_queue_wait_costs_no_event(
-    broker, topic, tmp_path, mode
+    broker, topic, tmp_path, mode, seconds
 ):
     broker.create_topic(topic)
-    stream = Stream(broker, topic, tmp_path, mode)
+    stream = Stream(broker, topic, tmp_path, mode, seconds + 20)
     stream.run(1)
     broker.freeze()
     try:
-        stream.run(12)  # past socket.timeout.ms: requests are given up and sent again
+        stream.run(seconds)  # past socket.timeout.ms: requests are given up and sent again
         assert stream.sink.spooling
         assert stream.sink.spool.unread > 40_000
     finally:
         broker.thaw()
+    copies = stream.assert_all_there()
+    assert copies.total() == len(copies), "the idempotent producer made copies"
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """A network namespace, and a wire to it."""
+    with Wire() as wire:
+        yield wire
+
+
+@pytest.fixture
+def remote(wire: Wire) -> Iterator[KafkaCluster]:
+    """Start a broker at the other end of the wire."""
+    kafka_or_skip()
+    with KafkaCluster(address=wire.there, within=wire.within) as cluster:
+        yield cluster
+
+
+def test_a_network_that_is_cut_for_longer_than_the_queue_wait_costs_no_event(
+    wire, remote, topic, tmp_path, mode
+):
+    """Nothing refuses or resets: what was sent never arrives, as behind a pulled plug."""
+    remote.create_topic(topic)
+    stream = Stream(remote, topic, tmp_path, mode)
+    stream.run(1)
+    wire.cut()
+    stream.run(12)
+    assert stream.sink.spooling
+    assert stream.sink.spool.unread > 40_000
+    wire.mend()
+    copies = stream.assert_all_there()
+    assert copies.total() == len(copies), "the idempotent producer made copies"
+
+
+def test_a_network_slower_than_the_events_costs_no_event(wire, remote, topic, tmp_path, mode):
+    remote.create_topic(topic)
+    stream = Stream(remote, topic, tmp_path, mode)
+    stream.run(1)
+    wire.slow_down("200kbit")
+    before = stream.sink.account.delivered
+    stream.run(8)
+    behind = stream.given - stream.sink.account.delivered
+    assert behind > 20_000, "the network was not slow"
+    assert stream.sink.account.delivered >= before
+    wire.speed_up()
     copies = stream.assert_all_there()
     assert copies.total() == len(copies), "the idempotent producer made copies"
 

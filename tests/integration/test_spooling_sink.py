@@ -5,9 +5,11 @@ Every test ends with the law: received = delivered + rejected + dropped + spoole
 
 import errno
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from taskstream.batch import Batch
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
+from taskstream.errors import ConfigError
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
@@ -398,3 +401,78 @@ def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_
     maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
     told = [m["interval"]["start_ns"] for m in maps if m["kind"] == "report"]
     assert sorted(told) == [report(number).interval.start_ns for number in range(5)]
+
+
+# --- file systems that really are full, or read-only ---
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount a file system of memory."""
+    if os.geteuid():
+        pytest.skip("not root: a file system is mounted")
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_file_system_that_is_full_keeps_what_fits_and_the_rest_is_counted(
+    cluster, tmp_path, mode
+):
+    with mounted(tmp_path / "small", "size=256k"):
+        sink = open_sink(cluster, tmp_path / "small" / "spool", mode)
+        cluster.set_down()
+        batches = numbered(300)
+        sink.write(batches[0])
+        wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+        for one in batches[1:]:
+            sink.write(one)
+        assert "No space left" in sink.spool.trouble
+        dropped = sink.account.dropped
+        assert 0 < dropped < 60_000
+        assert sum(sink.dropped(0)) == dropped
+        cluster.set_up()
+        go_on(sink)
+        sink.drain(5)
+        sink.close()
+        assert_adds_up(sink, 60_000)
+        assert sink.account.delivered == 60_000 - dropped
+        counts = seen(cluster)
+        assert len(counts) == sink.account.delivered
+        assert set(counts.values()) == {1}
+
+
+def test_a_file_system_that_turns_read_only_costs_counted_events_until_it_is_writable(
+    cluster, tmp_path
+):
+    folder = tmp_path / "spool"
+    sink = open_sink(cluster, folder, "overflow")
+    cluster.set_down()
+    batches = numbered(20)
+    sink.write(batches[0])  # to librdkafka's queue
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    with mounted(folder, "ro,size=64k"):  # over it: a new segment finds this
+        for one in batches[1:10]:
+            sink.write(one)
+        assert "Read-only file system" in sink.spool.trouble
+        assert sink.account.dropped == sum(sink.dropped(0)) == 1800
+    for one in batches[10:]:
+        sink.write(one)
+    assert sink.spool.trouble == ""
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 4000)
+    assert sink.account.delivered == len(seen(cluster)) == 2200
+
+
+def test_a_spool_on_a_read_only_file_system_is_refused_at_the_start(cluster, tmp_path):
+    with (
+        mounted(tmp_path / "spool", "ro,size=64k"),
+        pytest.raises(ConfigError, match="Read-only file system"),
+    ):
+        open_sink(cluster, tmp_path / "spool", "overflow")

@@ -58,12 +58,15 @@ def java(main: str, *words: str) -> list[str]:
 
 
 def broker_process(
-    properties: Path, log: Path, environment: Mapping[str, str] | None = None
+    properties: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a broker, which dies with the thread that calls this."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *java("kafka.Kafka", str(properties))],
+            ["setpriv", "--pdeathsig", "KILL", *within, *java("kafka.Kafka", str(properties))],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
         )  # fmt: skip
 
@@ -86,6 +89,8 @@ class KafkaCluster:
         environment: For the brokers' processes.
         client: Settings that a client needs to connect.
         format_words: For the tool that formats the storage, such as users to begin with.
+        address: Where brokers listen.
+        within: Words before a broker's command, such as those that enter a network namespace.
 
     Attributes:
         bootstrap: Addresses of all brokers.
@@ -101,8 +106,11 @@ class KafkaCluster:
         environment: Mapping[str, str] | None = None,
         client: Mapping[str, str] | None = None,
         format_words: Sequence[str] = (),
+        address: str = "127.0.0.1",
+        within: Sequence[str] = (),
     ) -> None:
         assert not missing(), missing()
+        self._address, self._within = address, within
         self._folder = Path(tempfile.mkdtemp(prefix="taskstream-kafka-"))
         self._environment = {**os.environ, **(environment or {})}
         self._client = dict(client or {})
@@ -110,7 +118,7 @@ class KafkaCluster:
         ports = free_ports(2 * brokers)
         self._ports = dict(zip(self.ids, ports[:brokers], strict=True))
         self._controllers = dict(zip(self.ids, ports[brokers:], strict=True))
-        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self._ports.values())
+        self.bootstrap = ",".join(f"{address}:{port}" for port in self._ports.values())
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         try:
             for broker in self.ids:
@@ -126,7 +134,7 @@ class KafkaCluster:
     def _write_properties(self, broker: int, protocol: str, properties: Mapping[str, str]) -> None:
         copies = str(min(3, len(self.ids)))
         in_sync = str(min(2, len(self.ids)))
-        here, controller = f"127.0.0.1:{self._ports[broker]}", self._controllers[broker]
+        here, controller = f"{self._address}:{self._ports[broker]}", self._controllers[broker]
         inner = "PLAINTEXT" if protocol == "PLAINTEXT" else "INNER"
         settings = {
             "process.roles": "broker,controller",
@@ -187,7 +195,7 @@ class KafkaCluster:
 
     def _start(self, broker: int) -> None:
         self._processes[broker] = broker_process(
-            self._properties(broker), self.log(broker), self._environment
+            self._properties(broker), self.log(broker), self._environment, self._within
         )
 
     def log(self, broker: int) -> Path:

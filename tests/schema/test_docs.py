@@ -6,6 +6,8 @@ from pathlib import Path
 from taskstream.chart import CHARTS, SCOPES, STATES
 from taskstream.config import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
+from taskstream.sink.prometheus import Metrics
+from taskstream.stats import Account, RunTotals
 from taskstream.vocabulary import VOCABULARIES
 from tests.kernel.guest.table import DOCUMENT, document, kept
 
@@ -82,3 +84,36 @@ def test_docs_formats_lists_every_name_of_every_vocabulary() -> None:
         assert [re.sub(r" +", " ", row) for row in table.splitlines()] == [
             re.sub(r" +", " ", row) for row in expected
         ]
+
+
+DELIVERY = (ROOT / "docs/delivery.md").read_text()
+
+
+def test_every_path_that_docs_delivery_names_exists() -> None:
+    paths = re.findall(r"\btests/[\w/]+(?:\.py)?", DELIVERY)
+    paths += [f"docs/{target}" for target in re.findall(r"\]\(([^)#]+)", DELIVERY)]
+    assert len(paths) > 4
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_knob_of_docs_delivery_is_an_option() -> None:
+    knobs = re.findall(r"`\[(\w+)\] ([\w ]+)`", DELIVERY)
+    assert len(knobs) > 10
+    assert [knob for knob in knobs if knob[1] not in OPTIONS[knob[0]]] == []
+    assert set(re.findall(r"`(queue\.[\w.]+|message\.[\w.]+)`", DELIVERY)) <= DEFAULTS.keys()
+
+
+def test_docs_delivery_lists_every_fate_of_the_closing_line() -> None:
+    account = Account(received=6, delivered=1, rejected=1, dropped=1, spooled=1)
+    totals = RunTotals(counted=9, read=6, lost=2, running=0, missed=1, account=account)
+    counters = DELIVERY.partition("## The counters")[2]
+    for fate in ("lost", "missed", "dropped", "rejected", "unacknowledged"):
+        assert f"`{fate}`" in counters
+    for fate in re.findall(r"([a-z]+) [\d,]+", totals.line().partition("= received")[2]):
+        assert f"`{fate}`" in DELIVERY or fate == "delivered"
+
+
+def test_docs_delivery_names_every_cause_of_the_metric_of_losses() -> None:
+    metrics = Metrics("host")
+    for cause in metrics._lost:
+        assert f"`{cause}`" in DELIVERY.partition("`taskstream_lost_events_total`")[2]
