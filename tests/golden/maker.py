@@ -6,14 +6,17 @@ are added (``python -m tests.golden.maker``); one that is there is refused.
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
+import numpy as np
 
-from taskstream.batch import Batch, Origin
+from taskstream.batch import Batch, Label, Labels, Origin
+from taskstream.charge import Charges, stand_ins
 from taskstream.columns import pack
 from taskstream.encode import EventEncoder, encode_batch
-from taskstream.interval import Interval
+from taskstream.interval import Agent, Interval, Zombies
 from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
 from taskstream.report import CpuReport, Report
 from tests.example import twin
@@ -75,6 +78,36 @@ def _report(*, release_late: bool) -> Report:
     return Report(ORIGIN, 6, WALL_OFFSET_NS, cpus, {"on_fork": 2}, interval, -5_000_000_000, True)
 
 
+def _report_with_charges() -> Report:
+    """Make a report with what the first agents did not tell."""
+    plain = _report(release_late=False)
+    agent = Agent(cpu_ns=1, resident_bytes=2, queued=3, dropped=4, forgotten=5, uncharged=6)
+    assert plain.interval is not None
+    interval = replace(
+        plain.interval,
+        zombies=Zombies(2, 3_000_000_000),
+        agent=replace(agent, cpu_ns=9, before=agent),
+        cgroups=((7, "/docker/0a", "web"),),
+    )
+    charges = Charges(
+        stand_ins(
+            tgid=np.array([7, 9]),
+            start_ns=np.array([5, 6], np.uint64),
+            kind=np.array([KINDS["fork"], KINDS["exec"]]),
+            comm=np.array([b"caf\xe9", b"sh"]),
+            ppid=np.array([1, 7]),
+            parent_start_ns=np.array([2, 5], np.uint64),
+            cgroup_id=np.array([0, 7], np.uint64),
+            uid=np.array([0, 1000]),
+        ),
+        np.arange(2 * len(COUNTS)).reshape(2, -1),
+        np.arange(len(COUNTS)),
+        Labels([Label("/docker/0a", "0a", None, "web"), Label()], np.array([1, 0])),
+    )
+    cpus = tuple(replace(cpu, read=5, read_to=ORIGIN.run_ns + 5) for cpu in plain.cpus)
+    return replace(plain, cpus=cpus, interval=interval, charges=charges, number=11)
+
+
 def _messages() -> Iterator[tuple[str, bytes]]:
     for name, one in _BATCHES.items():
         yield f"event-{name}", EventEncoder(one.origin).encode(one).values[0]
@@ -91,6 +124,7 @@ def _messages() -> Iterator[tuple[str, bytes]]:
     yield "foreign-batch", _foreign(whole)
     yield "report", pack(_report(release_late=True).to_map())
     yield "report-release-at-once", pack(_report(release_late=False).to_map())
+    yield "report-charges", pack(_report_with_charges().to_map())
 
 
 def _foreign(value: bytes) -> bytes:

@@ -1,0 +1,59 @@
+"""Charts of a run of the real probes, of the replay of its capture and of its topic: one thing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskstream.broker import EmbeddedBroker
+from tests.command import taskstream
+from tests.integration.test_charts import (  # noqa: F401  (fixtures)
+    TINY,
+    Agent,
+    folder,
+    is_over,
+    overflow,
+    places,
+    start,
+    wait_for,
+    work,
+)
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.kafka]
+
+CHARTS = "[charts]\ncommands = yes\nusers = yes\n"
+GROUPS = ("--apps", "--cgroups")
+
+
+@pytest.mark.parametrize("message", ["event", "batch"])
+@pytest.mark.parametrize("ring", ["whole", "overflowing"])
+def test_charts_are_the_same_bytes_live_from_the_capture_and_from_the_topic(
+    folder: Path,  # noqa: F811
+    places: dict[str, Path],  # noqa: F811
+    start: Callable[..., Agent],  # noqa: F811
+    message: str,
+    ring: str,
+) -> None:
+    path = folder / "live.tsc"
+    with EmbeddedBroker() as broker:
+        options = ("--bootstrap", broker.address, "--message", message, "--capture", str(path))
+        small = TINY if ring == "overflowing" else ""
+        agent = start(*GROUPS, *options, "--update-every", "1", text=small + CHARTS)
+        for place in places.values():
+            if small:
+                overflow(agent, folder, place)
+            else:
+                work(folder, place)
+        wait_for(is_over(agent, "app", "mine", 2), 60)
+        agent.stop()
+        live = agent.out.read_text()
+        config = ("--config", folder / "process.conf", *GROUPS, "--json")
+        replayed = taskstream("replay", path, "--to", "charts", *config)
+        source = ("--bootstrap", broker.address, "--exit-at-end", "--charts")
+        consumed = taskstream("consume", *source, *config)
+    lost = sum(json.loads(line)["lost"] for line in live.splitlines())
+    assert (lost > 20) == (ring == "overflowing"), agent.err.read_text()
+    assert len(live.splitlines()) > 2
+    assert replayed.out == live
+    assert consumed.out == live
