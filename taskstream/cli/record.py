@@ -103,7 +103,7 @@ def record(
         screen = screen_of(config)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
-        intervals = _Intervals(config, source, sink, groups, screen, metrics)
+        intervals = _Intervals(config, source, sink, spooling, groups, screen, metrics)
         pipeline = Pipeline(
             source,
             both,
@@ -226,6 +226,7 @@ class _Intervals:
         config: Config,
         source: LiveSource,
         sink: KafkaSink | Discard,
+        spooling: SpoolingSink | None,
         groups: Groups,
         screen: Screen,
         metrics: "Metrics | None",
@@ -233,6 +234,7 @@ class _Intervals:
         self._meter = Meter()
         self._source = source
         self._sink = sink
+        self._spooling = spooling
         self._groups = groups
         self.outlets = [screen.interval]
         if OFF not in (config.rates_topic, config.bootstrap):
@@ -242,11 +244,16 @@ class _Intervals:
             self.outlets.append(metrics.interval)
 
     def __call__(self, interval: Interval) -> None:
+        spooling = self._spooling
         agent = self._meter.read(
             queued=self._sink.in_queue(),
-            dropped=self._sink.account.dropped,
+            dropped=(spooling or self._sink).account.dropped,
             forgotten=self._groups.forgotten,
             uncharged=int(self._source.totals()["uncharged"].sum()),
+            ring_fill=self._source.fullest(),
+            spool_fill=spooling.spool.fill if spooling else None,
+            spool_dropped=spooling.given_up if spooling else 0,
+            spool_damaged=spooling.damaged if spooling else 0,
         )
         for outlet in self.outlets:
             outlet(replace(interval, agent=agent))
