@@ -6,7 +6,7 @@ reads the stream knows the same counts and the same losses as the agent: a messa
 is nothing to tell.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from taskstream.batch import Origin
@@ -228,5 +228,21 @@ def _agent_to_map(agent: Agent) -> dict[str, Any]:
 
 
 def _agent(map_: Any) -> Agent:
+    """Read what an agent costs; an older one told less of it."""
     before = _agent(_of(dict, map_, "before")) if "before" in map_ else None
-    return Agent(**{name: _number(map_, name) for name in _AGENT}, before=before)
+    told = {
+        name: _share(map_[name]) if name in _SHARES else _number(map_, name)
+        for name in _AGENT
+        if name in map_ or name in _ALWAYS_TOLD
+    }
+    return Agent(**told, before=before)
+
+
+_SHARES = ("ring_fill", "spool_fill")
+_ALWAYS_TOLD = tuple(member.name for member in fields(Agent) if member.default is MISSING)
+
+
+def _share(value: Any) -> float | None:
+    if value is not None and not isinstance(value, float):
+        raise TypeError(f"a share is {value!r}")
+    return value
