@@ -7,6 +7,7 @@ of ours is given back with the reason, never skipped in silence.
 """
 
 import json
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -112,18 +113,26 @@ class MessageDecoder:
             rest = positions
             for shape in self._shapes.get(prefix, ()):
                 rest = _read_columns(values, rest, shape, rows)
-            for position in rest:
+            left = deque(rest)
+            while left:
+                position = left.popleft()
                 try:
-                    self._read_one(values[position], position, rows, decoded)
+                    learned = self._read_one(values[position], position, rows, decoded)
                 except MessageError as error:
                     decoded.rejected.append((position, error))
+                    continue
+                if learned is not None:
+                    left = deque(_read_columns(values, list(left), learned, rows))
         decoded.batches += _batches(rows)
         return decoded
 
-    def _read_one(self, value: bytes, position: int, rows: _Rows, decoded: Decoded) -> None:
+    def _read_one(
+        self, value: bytes, position: int, rows: _Rows, decoded: Decoded
+    ) -> _Shape | None:
+        """Read a message by itself; return the shape of its like, if it was not known."""
         if value[1 : 1 + len(_BATCH)] == _BATCH:
             decoded.batches.append(decode_batch(value))
-            return
+            return None
         as_json = value[:1] == b"{"  # no map begins so in MessagePack
         event = _checked(_loaded(value) if as_json else _unpacked(value))
         kind = event["kind"]
@@ -135,10 +144,10 @@ class MessageDecoder:
             decoded.batches.append(decode_batch(value))
         else:
             _read_event(event, position, rows)
-            if not as_json:
-                self._learn(value, event)
+            return None if as_json else self._learn(value, event)
+        return None
 
-    def _learn(self, value: bytes, event: dict[str, Any]) -> None:
+    def _learn(self, value: bytes, event: dict[str, Any]) -> _Shape | None:
         """Remember the shape of an event, if our encoder would write it so."""
         kind, call, prefix = event["kind"], event.get("call"), value[:_PREFIX_BYTES]
         flags = event["flags"] & deciding_mask(kind)
@@ -148,7 +157,11 @@ class MessageDecoder:
         head = np.frombuffer(value[: template.width], np.uint8)[None, :]
         if head.shape[1] == template.width and template.matches(head).all():
             shape = _Shape(kind, flags, CALLS.get(call or "", 0), template, texts)
-            self._shapes.setdefault(prefix, []).append(shape)
+            known = self._shapes.setdefault(prefix, [])
+            if all((one[:3], one.texts) != (shape[:3], texts) for one in known):
+                known.append(shape)
+                return shape
+        return None
 
 
 # --- one message per event -----------------------------------------------------------------------

@@ -113,6 +113,7 @@ class Interval:
         agent: None where nobody asked.
         cgroups: Those that ``groups`` has for the first time in this run, or by another name:
             id, path, and name in the charts.
+        unseen: Events that came through the ring and did not come to whoever counted ``groups``.
     """
 
     start_ns: int
@@ -127,6 +128,7 @@ class Interval:
     zombies: Zombies | None = None
     agent: Agent | None = None
     cgroups: tuple[tuple[int, str, str], ...] = ()
+    unseen: int = 0
 
     @property
     def seconds(self) -> float:

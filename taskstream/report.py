@@ -230,7 +230,7 @@ def _agent_to_map(agent: Agent) -> dict[str, Any]:
 def _agent(map_: Any) -> Agent:
     """Read what an agent costs; an older one told less of it."""
     before = _agent(_of(dict, map_, "before")) if "before" in map_ else None
-    told = {
+    told: dict[str, Any] = {
         name: _share(map_[name]) if name in _SHARES else _number(map_, name)
         for name in _AGENT
         if name in map_ or name in _ALWAYS_TOLD

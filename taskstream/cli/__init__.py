@@ -29,6 +29,7 @@ _VERBS = {
     "export": "Write the events of a capture as Parquet, CSV or JSON lines.",
     "inspect": "Say what is in a capture, and whether it is whole.",
     "netdata-plugin": "Record as a plugin of Netdata: charts on standard output.",
+    "rates": "Recompute the rates of one host or many from their raw events.",
     "replay": "Replay captures: to a topic, as charts, as JSON, to a new capture.",
     "run": "Record this host's task events: publish them and show the rates.",
     "status": "Say what the agents of this host are doing.",

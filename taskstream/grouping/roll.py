@@ -34,7 +34,7 @@ class Roll:
         self._limit = limit
         self._totals: dict[str, NDArray[np.int64]] = {}
         self._counted: dict[str, int] = {}
-        self._interval = 0
+        self._interval = self._full = 0
 
     def close(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, Series]:
         """Add the counts of an interval; return every group that is charted.
@@ -65,12 +65,15 @@ class Roll:
         if name in self._totals or name == OTHER:
             return True
         if len(self._totals) - (OTHER in self._totals) >= self._limit:
+            if self._full == self._interval:  # looked already: nobody has been quiet for so long
+                return False
             quietest = min(
                 (known for known in self._counted if known != OTHER),
                 key=self._counted.__getitem__,
                 default=None,
             )
             if quietest is None or self._interval - self._counted[quietest] <= QUIET_INTERVALS:
+                self._full = self._interval
                 return False
             del self._totals[quietest], self._counted[quietest]
         self._totals[name] = _NOTHING

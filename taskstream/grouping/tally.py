@@ -29,7 +29,7 @@ from taskstream.rates import count_column
 from taskstream.record import COUNTS, FLAGS, KINDS
 from taskstream.text import escape
 
-__all__ = ["LIFETIMES_NS", "UNKNOWN", "Choice", "Tally"]
+__all__ = ["LIFETIMES_NS", "UNKNOWN", "Choice", "Counts", "Tally"]
 
 KEEP_RECORDS = 8192
 KEEP_LABELS = 16_384
@@ -216,6 +216,16 @@ class Tally:
             dimension: self._rolls[dimension].close(groups) for dimension, groups in counts.items()
         }
         return closed, self._zombies.at(end_ns)
+
+    def drain(self) -> dict[int, dict[str, Counts]]:
+        """Return what was counted since the last call, by window, dimension and group.
+
+        Whoever sums it up charts it by `Roll`; `close` has nothing of it any more.
+        """
+        self._count()
+        self._name_labels()
+        counts, self._counts = self._counts, {}
+        return counts
 
     @property
     def overflow(self) -> dict[str, int]:

@@ -247,7 +247,7 @@ class MetricsServer:
         ConfigError: the address cannot be listened on.
     """
 
-    def __init__(self, metrics: Metrics, address: str, port: int) -> None:
+    def __init__(self, metrics: Collector, address: str, port: int) -> None:
         registry = CollectorRegistry()
         registry.register(metrics)
         try:

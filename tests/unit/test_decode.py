@@ -6,6 +6,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from taskstream import decode as decode_module
 from taskstream.batch import Batch, Origin
 from taskstream.decode import Decoded, MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
@@ -481,3 +482,16 @@ def test_keys_that_this_version_does_not_know_are_ignored():
     decoded = decode([msgpack.packb(event_map), msgpack.packb(batch_map)])
     assert not decoded.rejected
     assert sorted(map(len, decoded.batches)) == [1, len(KINDS)]
+
+
+def test_the_first_messages_of_a_shape_are_read_as_columns_but_for_one(monkeypatch):
+    read: list[int] = []
+    whole = decode_module._read_event
+    monkeypatch.setattr(
+        decode_module, "_read_event", lambda *given: (read.append(given[1]), whole(*given))
+    )
+    values = EventEncoder(ORIGIN).encode(lives(100)).values
+    decoder = MessageDecoder()
+    assert known(decoder.decode(values).batches) == known(lives(100))
+    assert len(read) == 4  # one of each kind
+    assert sum(map(len, decoder._shapes.values())) == 4

@@ -32,6 +32,7 @@ LAYERS = {
         "batch_message",
         "board",
         "chart",
+        "closing",
         "collection",
         "columns",
         "decode",
@@ -47,6 +48,7 @@ LAYERS = {
         "message",
         "order",
         "pacing",
+        "partial",
         "rates",
         "schema",
         "selection",
@@ -73,7 +75,7 @@ LAYERS = {
         "target",
         "topic_admin",
     ],
-    "joint": ["config", "effective", "groups", "pipeline", "replay", "steering"],
+    "joint": ["config", "effective", "groups", "pipeline", "recount", "replay", "steering"],
     "face": ["cli", "__main__"],
 }
 
@@ -106,7 +108,7 @@ OUTSIDE = {
         "cli.event_line",
         "decode",
     ],
-    "prometheus_client": ["sink.prometheus"],
+    "prometheus_client": ["sink.outlet", "sink.prometheus"],
     "pyarrow": ["arrow", "sink.table"],
     "rich": ["cli", "sink.screen", "sink.top"],
     "textual": ["sink.top"],

@@ -75,3 +75,22 @@ def test_no_event_is_counted_twice_or_not_at_all_whoever_finds_room():
         assert len(closed) <= 8
         total += sum(names.values())
     assert total
+
+
+def test_many_new_groups_without_room_cost_one_look_for_room():
+    """Each would else look through all that are charted: a second per interval, of 20,000 names."""
+    looks = 0
+
+    class Counting(dict[str, int]):
+        def __iter__(self):  # a look goes through all of them
+            nonlocal looks
+            looks += 1
+            return super().__iter__()
+
+    roll = Roll(10)
+    roll._counted = Counting()
+    one = np.ones(len(COLUMNS), np.int64)
+    closed = roll.close({f"group-{n}": one for n in range(500)})
+    assert roll.overflow == 490
+    assert closed["other"].window == (490,) * len(COLUMNS)
+    assert looks == 1
