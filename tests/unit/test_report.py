@@ -1,7 +1,7 @@
 """A report is the same after its way through a topic, or an error that says why not."""
 
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import msgpack
@@ -224,10 +224,30 @@ def test_a_report_of_an_agent_that_did_not_tell_something_yet_is_read(path):
     ids=str,
 )
 def test_what_newer_agents_tell_is_whole_or_an_error(path):
-    if path in ADDED or path[-1] == 0 or "labels" in path:
+    if path in ADDED or path[-1] == 0 or "labels" in path or path[-1] in SINCE:
         return
     found = sent(REPORTS["what newer agents tell"])
     del place(found, path)[path[-1]]
+    with pytest.raises(MessageError, match="report"):
+        Report.from_map(found)
+
+
+SINCE = tuple(member.name for member in fields(Agent) if member.default is not MISSING)
+
+
+@pytest.mark.parametrize("name", [name for name in SINCE if name != "before"])
+def test_what_an_older_agent_did_not_tell_of_its_cost_is_as_if_there_were_none(name):
+    found = sent(REPORTS["what newer agents tell"])
+    del found["interval"]["agent"][name]
+    agent = Report.from_map(found).interval.agent
+    (default,) = (member.default for member in fields(Agent) if member.name == name)
+    assert getattr(agent, name) == default
+
+
+@pytest.mark.parametrize("value", ["text", 7, True, [0.5], {"a": 0.5}], ids=repr)
+def test_a_share_that_is_none_is_an_error(value):
+    found = sent(REPORTS["what newer agents tell"])
+    found["interval"]["agent"]["ring_fill"] = value
     with pytest.raises(MessageError, match="report"):
         Report.from_map(found)
 
