@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from taskstream.cli import INTERRUPTED, LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
+from taskstream.cli.exporting import listen_address, netdata_charts, serving
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.config import Config
 from taskstream.errors import CaptureError, MessageError
@@ -33,7 +34,7 @@ from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
 
 __all__ = ["replay", "speed_of"]
 
-TARGETS = ("kafka", "charts", "json", "capture")
+TARGETS = ("kafka", "charts", "json", "netdata", "prometheus", "capture")
 
 
 def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -77,6 +78,12 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
+@click.option(
+    "--listen",
+    callback=listen_address,
+    metavar="[HOST:]PORT",
+    help="prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]",
+)
 @drawing_options
 @click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
 @click.option("--force", is_flag=True, help="capture: write over a file that is there.")
@@ -92,6 +99,7 @@ def replay(
     as_json: bool,
     output: Path | None,
     force: bool,
+    listen: tuple[str, int] | None,
     apps: bool | None,
     cgroups_too: bool | None,
     apps_groups: Path | None,
@@ -108,6 +116,8 @@ def replay(
     if [str(path) for path in paths].count(STANDARD_INPUT) > 1:
         raise click.UsageError("standard input can be read once only")
     _check_options(to, bootstrap=bootstrap, kafka=kafka, output=output, as_json=as_json)
+    if listen and to != "prometheus":
+        raise click.UsageError("--listen is for --to prometheus")
     with ExitStack() as stack:
         files = [stack.enter_context(CaptureFile(path)) for path in paths]
         selection = selection_of(files, **choice)
@@ -123,10 +133,24 @@ def replay(
         elif to == "charts":
             config = drawing_config(config_file, apps, cgroups_too)
             target = _charts(config, apps_groups, as_json=as_json)
+        elif to == "netdata":
+            config = drawing_config(config_file, apps, cgroups_too)
+            shown = netdata_charts(files[0], config.chart_semantics)
+            target = group_target(config, apps_groups, shown)
+        elif to == "prometheus":
+            from taskstream.sink.prometheus import Metrics  # takes its time
+
+            host = files[0].header.origin.host if files[0].header else ""
+            metrics = Metrics(host)
+            config = drawing_config(config_file, apps, cgroups_too)
+            target = group_target(config, apps_groups, metrics)
         else:
             target = _JsonTarget()
         stopped = stack.enter_context(_interruptible())
-        on_progress = stack.enter_context(_progress(files, data_on_stdout=to in ("charts", "json")))
+        on_progress = stack.enter_context(
+            _progress(files, data_on_stdout=to not in ("kafka", "capture"))
+        )
+        server = serving(metrics, listen, stopped, _say) if to == "prometheus" else nullcontext()
         job = Replay(
             files,
             target,
@@ -136,10 +160,11 @@ def replay(
             on_progress=on_progress,
         )
         failure: CaptureError | MessageError | None = None
-        try:
-            job.run(stopped)
-        except (CaptureError, MessageError) as error:
-            failure = error
+        with server:
+            try:
+                job.run(stopped)
+            except (CaptureError, MessageError) as error:
+                failure = error
         _finish(target, stopped)
         totals = job.totals
         for name, damage in totals.damages:
@@ -149,7 +174,7 @@ def replay(
         _say(totals.line() + (_account_text(account) if account else ""))
         if failure is not None:
             raise failure
-        if stopped():
+        if stopped() and not listen:
             sys.exit(INTERRUPTED)
         delivered = account is None or account.delivered == account.received
         sys.exit(0 if totals.complete and delivered else LOSSES)

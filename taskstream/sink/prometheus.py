@@ -8,7 +8,7 @@ are is bounded where the groups are: ``[charts] names``.
 from collections.abc import Iterator, Mapping
 from typing import Self
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,7 +22,7 @@ from taskstream.grouping.tally import LIFETIMES_NS
 from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.record import COUNTS
 
-__all__ = ["Metrics", "MetricsServer"]
+__all__ = ["Metrics", "MetricsServer", "exposition"]
 
 GROUPS = {
     "app": ("app_group", "app group of apps_groups.conf"),
@@ -230,6 +230,13 @@ class Metrics(Collector):
         metric = GaugeMetricFamily(name, text, labels=("host",))
         metric.add_metric((self._host,), value)
         return metric
+
+
+def exposition(metrics: Metrics) -> str:
+    """Return metrics in Prometheus's text format."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    return generate_latest(registry).decode()
 
 
 class MetricsServer:

@@ -6,6 +6,9 @@ The live run is the pipeline over a source whose losses, late counts and skips a
 import io
 import itertools
 import json
+import signal
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +35,13 @@ from taskstream.record import NO_CPU
 from taskstream.replay import Replay
 from taskstream.selection import Selection
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.netdata import NetdataCharts
 from taskstream.sink.pair import TopicAndCapture
+from taskstream.sink.prometheus import Metrics, exposition
 from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.target import WAIT_MS, CaptureTarget, KafkaTarget
 from tests.capturing import Ticks, a_capture, capture_sink, sample
-from tests.command import Done, taskstream
+from tests.command import Done, start, taskstream
 from tests.synthetic import batch, event
 from tests.synthetic_host import CGROUPS, RULES, busy_host
 from tests.synthetic_source import SyntheticSource
@@ -105,11 +110,14 @@ class Live:
         self.path = folder / "live.tsc"
         self.json, self.plain = io.StringIO(), io.StringIO()
         self.netdata, self.netdata_plain = io.StringIO(), io.StringIO()
+        self.plugin, self.metrics = io.StringIO(), Metrics("host")
         shown = [
             JsonLines(self.json),
             PlainLines(self.plain),
             JsonLines(self.netdata, NETDATA),
             PlainLines(self.netdata_plain, NETDATA),
+            NetdataCharts(1, time.monotonic_ns, out=self.plugin),
+            self.metrics,
         ]
         ticks, cost = Ticks(), itertools.count(10)
         ticks.ns = START_NS
@@ -224,6 +232,34 @@ def test_netdatas_formulas_are_replayed_too(live, options, config):
     assert done.out != live.json.getvalue()
     plain = taskstream("replay", live.path, "--to", "charts", *options)
     assert plain.out == live.netdata_plain.getvalue()
+
+
+def test_what_netdata_and_prometheus_get_is_what_they_got_live(live, options):
+    plugin = taskstream("replay", live.path, "--to", "netdata", *options)
+    assert plugin.out == live.plugin.getvalue()
+    assert "CHART app.web_process_create" in plugin.out
+    metrics = taskstream("replay", live.path, "--to", "prometheus", *options)
+    assert metrics.out == exposition(live.metrics)
+    assert 'taskstream_app_events_total{app_group="web",event="exec",host="host"}' in metrics.out
+
+
+def test_metrics_are_served_until_it_is_interrupted(live, options):
+    words = ("--to", "prometheus", "--listen", "0", *options)
+    with start("replay", live.path, *words) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[-1]
+        wanted = exposition(live.metrics)
+        for _ in range(200):
+            with urllib.request.urlopen(address) as answer:
+                found = answer.read().decode()
+            if set(wanted.splitlines()) <= set(found.splitlines()):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the last interval is not served")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
 
 
 def test_other_rules_decide_anew_where_they_are_given(live, options, tmp_path):
