@@ -7,18 +7,8 @@ from pathlib import Path
 import pytest
 
 from taskstream.broker import EmbeddedBroker
+from tests.charting import TINY, Agent, is_over, overflow, wait_for, work
 from tests.command import taskstream
-from tests.integration.test_charts import (  # noqa: F401  (fixtures)
-    TINY,
-    Agent,
-    folder,
-    is_over,
-    overflow,
-    places,
-    start,
-    wait_for,
-    work,
-)
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.kafka]
 
@@ -29,9 +19,9 @@ GROUPS = ("--apps", "--cgroups")
 @pytest.mark.parametrize("message", ["event", "batch"])
 @pytest.mark.parametrize("ring", ["whole", "overflowing"])
 def test_charts_are_the_same_bytes_live_from_the_capture_and_from_the_topic(
-    folder: Path,  # noqa: F811
-    places: dict[str, Path],  # noqa: F811
-    start: Callable[..., Agent],  # noqa: F811
+    folder: Path,
+    places: dict[str, Path],
+    start: Callable[..., Agent],
     message: str,
     ring: str,
 ) -> None:
