@@ -14,6 +14,7 @@ import pytest
 from tests.bench.load import program
 from tests.command import start
 from tests.kafka.cluster import free_ports
+from tests.kernel.guarded import guarded_tasks
 from tests.topic import wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -97,25 +98,31 @@ def test_more_forks_than_there_are_pids_are_counted_once_each_in_bounded_memory(
         took_s = time.monotonic() - began
         memory.stop()
         whole = {"fork_process": forks, "exec": 1, "exit_process": forks + 1}
-        whole["free"] = forks + 1
         found: dict[str, int] = {}
 
-        def all_there() -> bool:
+        def at_rest() -> bool:
+            before = dict(found)
             found.update(counted(port, name))
-            return found.get("free", 0) >= forks + 1
+            return before == found and found.get("exit_process", 0) > forks
 
-        wait_until(all_there, lambda: time.sleep(0.3))
-        agent.terminate()
+        try:
+            wait_until(at_rest, lambda: time.sleep(2))
+        finally:
+            agent.terminate()
         err = agent.stderr.read()
         reader.join()
         agent.wait(30)
     assert {event: found[event] for event in whole} == whole
+    # Where releases are seen late, the callback may run while a task that this kernel hides is on
+    # the CPU (tests/kernel/guarded.py): then BPF does not see it.
+    unseen = forks + 1 - found["free"]
+    assert 0 <= unseen <= (forks // 100 if guarded_tasks() else 0)
     books = re.search(r"counted ([\d,]+) = read ([\d,]+) \+ lost 0;", err)
     assert books, err
     assert books[1] == books[2]
-    assert int(books[1].replace(",", "")) >= 3 * forks
+    assert int(books[1].replace(",", "")) >= 3 * forks - unseen
     half = len(memory.mib) // 2
     first, second = max(memory.mib[:half]), max(memory.mib[half:])
-    print(f"{forks} forks in {took_s:.1f} s; resident MiB: {memory.mib[0]:.1f}, at most "
-          f"{first:.1f} in the first half, {second:.1f} in the second")  # fmt: skip
+    print(f"{forks} forks in {took_s:.1f} s, {unseen} releases unseen; resident MiB: {first:.1f} "
+          f"at most in the first half, {second:.1f} in the second")  # fmt: skip
     assert second - first <= GROWTH_MIB
