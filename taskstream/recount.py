@@ -13,7 +13,7 @@ from taskstream.capture.content import Names, content_of
 from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile
 from taskstream.closing import Closing
-from taskstream.consumer.reader import Place, Reader
+from taskstream.consumer.reader import Place, Reader, most_messages
 from taskstream.decode import MessageDecoder
 from taskstream.errors import CaptureError, MessageError
 from taskstream.grouping.apps import AppGroups
@@ -193,9 +193,11 @@ class Recounter:
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
         """
+        most = most_messages(0, 0)
         while not stop():
-            for place, values in [(s.place, s.values) for s in reader.read(0.5)]:
-                self.messages(place, values)
+            stretches = reader.read(0.5, most)
+            events = sum(self.messages(one.place, one.values) for one in stretches)
+            most = most_messages(sum(len(one.values) for one in stretches), events)
             now_ms = self._now_ms()
             reached = reader.read_to_ms
             read_to_ms = min((reached.get(place, 0) for place in reader.places), default=0)
@@ -207,8 +209,8 @@ class Recounter:
                 self.end()
                 return
 
-    def messages(self, place: Place, values: Sequence[bytes]) -> None:
-        """Count the messages of a partition."""
+    def messages(self, place: Place, values: Sequence[bytes]) -> int:
+        """Count the messages of a partition; return how many events they held."""
         part, now_ms = self._part(place), self._now_ms()
         decoded = self._decoder.decode(values)
         for batch in decoded.batches:
@@ -217,6 +219,7 @@ class Recounter:
             part.report(report, now_ms)
         for _, error in decoded.rejected:
             self.totals.reject(error)
+        return sum(map(len, decoded.batches))
 
     def end(self) -> None:
         """Close what there is: nothing more comes."""

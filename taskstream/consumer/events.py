@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from taskstream.batch import Batch, Origin
-from taskstream.consumer.reader import Place, Reader
+from taskstream.consumer.reader import Place, Reader, most_messages
 from taskstream.decode import MessageDecoder
 from taskstream.errors import MessageError
 from taskstream.ledger import Ledger
@@ -120,6 +120,7 @@ class EventConsumer:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._decoder = MessageDecoder()
+        self._most = most_messages(0, 0)
         self._late_ms = int(late_s * 1000)
         self._now_ms = now_ms
         self._books = _Books(int(late_s * 1e9))
@@ -161,18 +162,21 @@ class EventConsumer:
             BrokerError: reading is refused, or the connection is lost for good.
         """
         portion = Portion()
-        stretches = self.reader.read(timeout_s)
+        stretches = self.reader.read(timeout_s, self._most)
+        events = 0
         if self.reader.places and not self.reader.whole:
             self._books.share((), self.reader.places)
         for stretch in stretches:
             decoded = self._decoder.decode(stretch.values)
             portion.rejected += [(stretch.place, error) for _, error in decoded.rejected]
+            events += sum(map(len, decoded.batches))
             for batch in decoded.batches:
                 self._books.enter(stretch.place, batch, portion)
             for report in decoded.reports:
                 portion.reports.append(report)
                 self._books.report(report, self._now_ms() + self._late_ms)
             self._ends[stretch.place] = stretch.end
+        self._most = most_messages(sum(len(one.values) for one in stretches), events)
         read_to = self.reader.read_to_ms
         read_to_ms = min((read_to.get(place, 0) for place in self.reader.places), default=0)
         portion.gaps = self._books.gaps(read_to_ms, from_start=self.reader.from_start)

@@ -26,11 +26,17 @@ from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr
 from taskstream.errors import BrokerError, ConfigError
 from taskstream.refusal import refusal
 
-__all__ = ["Place", "Reader", "Stretch"]
+__all__ = ["Place", "Reader", "Stretch", "most_messages"]
 
 _LOG = logging.getLogger("taskstream.kafka")
 _LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
+
+MOST_MESSAGES = 50_000
+MOST_EVENTS = 100_000
+"""How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
+
+FIRST_MESSAGES = 500
 
 ASK_MS = 500
 """How often the ends of the partitions are asked for."""
@@ -200,7 +206,7 @@ class Reader:
 
     # --- reading ---
 
-    def read(self, timeout_s: float, most: int = 50_000) -> list[Stretch]:
+    def read(self, timeout_s: float, most: int = FIRST_MESSAGES) -> list[Stretch]:
         """Wait for messages; return them by partition.
 
         Args:
@@ -312,6 +318,13 @@ class Reader:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def most_messages(messages: int, events: int) -> int:
+    """Return how many messages to read next, after so many that held so many events."""
+    if not messages:
+        return FIRST_MESSAGES
+    return min(MOST_MESSAGES, max(1, MOST_EVENTS * messages // max(1, events)))
 
 
 def _for_admin(name: str) -> bool:

@@ -12,7 +12,7 @@ from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.charge import Charges
 from taskstream.chart import CHARTS, DOCUMENTED
 from taskstream.columns import pack
-from taskstream.consumer.reader import Place
+from taskstream.consumer.reader import Place, most_messages
 from taskstream.encode import EventEncoder, encode_batch
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
@@ -335,3 +335,11 @@ def test_a_run_of_which_nothing_comes_any_more_is_forgotten():
     assert part.forget_before(1) == [run.origin]
     assert (len(part), len(part.ledger)) == (0, 0)
     assert recounter._intervals.forget_before(1) == [run.origin]
+
+
+@pytest.mark.parametrize(
+    ("messages", "events", "most"),
+    [(0, 0, 500), (500, 500, 50_000), (500, 500 * 512, 195), (1, 10**9, 1), (10, 0, 50_000)],
+)
+def test_what_is_read_at_a_time_is_bounded_by_its_events(messages, events, most):
+    assert most_messages(messages, events) == most
