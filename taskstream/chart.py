@@ -303,12 +303,12 @@ class State:
 
     Attributes:
         chart: Its description; without dimensions.
-        values: What is drawn, by dimension.
+        values: What is drawn, by dimension; None where there is none.
         needs: The member of `Interval` without which there is nothing to draw.
     """
 
     chart: Chart
-    values: Mapping[str, Callable[[Interval], float]]
+    values: Mapping[str, Callable[[Interval], float | None]]
     needs: str = "counts"
 
 
@@ -318,7 +318,7 @@ def _state(
     unit: str,
     priority: int,
     needs: str,
-    **values: Callable[[Interval], float],
+    **values: Callable[[Interval], float | None],
 ) -> State:
     chart = Chart(
         context=f"taskstream.{context}",
@@ -359,7 +359,9 @@ STATES: tuple[State, ...] = (
         "agent",
         ring=lambda interval: interval.lost(),
         skipped=lambda interval: sum(interval.missed.values()),
-        dropped=lambda interval: interval.agent.since("dropped") if interval.agent else 0,
+        dropped=lambda interval: _dropped(interval),
+        spool_dropped=lambda interval: _of_spool(interval, "spool_dropped"),
+        spool_damaged=lambda interval: _of_spool(interval, "spool_damaged"),
     ),
     _state(
         "uncharged",
@@ -393,8 +395,43 @@ STATES: tuple[State, ...] = (
         "agent",
         queued=lambda interval: interval.agent.queued if interval.agent else 0,
     ),
+    _state(
+        "agent_ring",
+        "Ring at its fullest, of its size",
+        "percentage",
+        90013,
+        "agent",
+        ring_fill=lambda interval: 100 * interval.agent.ring_fill if interval.agent else 0,
+    ),
+    _state(
+        "agent_spool",
+        "Spool, of the size that it may have",
+        "percentage",
+        90014,
+        "agent",
+        spool_fill=lambda interval: _percent(interval.agent.spool_fill if interval.agent else None),
+    ),
 )
 """Every chart that is drawn from something else."""
+
+
+def _dropped(interval: Interval) -> int:
+    """Return the events that were dropped for want of room in the queue."""
+    if interval.agent is None:
+        return 0
+    of_spool = interval.agent.since("spool_dropped") + interval.agent.since("spool_damaged")
+    return interval.agent.since("dropped") - of_spool
+
+
+def _of_spool(interval: Interval, name: str) -> int | None:
+    """Return what a spool lost in the interval; None without one."""
+    if interval.agent is None or interval.agent.spool_fill is None:
+        return None
+    return interval.agent.since(name)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _share(interval: Interval) -> float:
@@ -447,8 +484,10 @@ def draw(interval: Interval, semantics: str = DOCUMENTED) -> Iterator[Drawing]:
                 yield _drawing(chart, "", groups, interval, semantics)
     for state in STATES:
         if getattr(interval, state.needs) is not None:
-            values = {name: float(value(interval)) for name, value in state.values.items()}
-            yield Drawing(state.chart, "", {}, None, values)
+            found = {name: value(interval) for name, value in state.values.items()}
+            values = {name: float(value) for name, value in found.items() if value is not None}
+            if values:
+                yield Drawing(state.chart, "", {}, None, values)
 
 
 def _drawing(

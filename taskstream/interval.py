@@ -65,6 +65,12 @@ class Agent:
         forgotten: Processes that it forgot before they were released, since it started.
         uncharged: Lost events that no process was charged with, since it started: the kernel's
             table of losses had no room.
+        ring_fill: How much of the ring was taken when it was fullest in the interval, as the agent
+            saw it, from 0 to 1.
+        spool_fill: How much of the spool's bound is taken, from 0 to 1; None without a spool.
+        spool_dropped: Of the events dropped, those that the spool gave up: it was full, they were
+            too old, or the disk took no more.
+        spool_damaged: Of the events dropped, those that could not be read from the disk.
         before: The same at the end of the interval before; None for the first.
     """
 
@@ -74,6 +80,10 @@ class Agent:
     dropped: int
     forgotten: int
     uncharged: int = 0
+    ring_fill: float = 0.0
+    spool_fill: float | None = None
+    spool_dropped: int = 0
+    spool_damaged: int = 0
     before: "Agent | None" = None
 
     def since(self, name: str) -> int:

@@ -26,7 +26,18 @@ class Meter:
         self._resident_bytes = resident_bytes or _resident_bytes
         self._before: Agent | None = None
 
-    def read(self, *, queued: int, dropped: int, forgotten: int, uncharged: int = 0) -> Agent:
+    def read(
+        self,
+        *,
+        queued: int,
+        dropped: int,
+        forgotten: int,
+        uncharged: int = 0,
+        ring_fill: float = 0.0,
+        spool_fill: float | None = None,
+        spool_dropped: int = 0,
+        spool_damaged: int = 0,
+    ) -> Agent:
         """Return the cost at this moment, with that of the last call.
 
         Args:
@@ -34,6 +45,10 @@ class Meter:
             dropped: Events that were given up since the start.
             forgotten: Processes that were forgotten early since the start.
             uncharged: Lost events that no process was charged with since the start.
+            ring_fill: How full the ring was at most, from 0 to 1.
+            spool_fill: How full the spool is; None without one.
+            spool_dropped: Events that the spool gave up since the start.
+            spool_damaged: Events that it could not read any more since the start.
         """
         now = Agent(
             cpu_ns=self._cpu_ns(),
@@ -42,6 +57,10 @@ class Meter:
             dropped=dropped,
             forgotten=forgotten,
             uncharged=uncharged,
+            ring_fill=ring_fill,
+            spool_fill=spool_fill,
+            spool_dropped=spool_dropped,
+            spool_damaged=spool_damaged,
         )
         told, self._before = replace(now, before=self._before), now
         return told

@@ -229,4 +229,9 @@ def _agent_to_map(agent: Agent) -> dict[str, Any]:
 
 def _agent(map_: Any) -> Agent:
     before = _agent(_of(dict, map_, "before")) if "before" in map_ else None
-    return Agent(**{name: _number(map_, name) for name in _AGENT}, before=before)
+    return Agent(
+        **{name: _number(map_, name) for name in _AGENT if name not in ("ring_fill", "spool_fill")},
+        ring_fill=_of(float, map_, "ring_fill"),
+        spool_fill=None if map_["spool_fill"] is None else _of(float, map_, "spool_fill"),
+        before=before,
+    )

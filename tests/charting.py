@@ -22,6 +22,7 @@ __all__ = [
     "SERVICE",
     "TINY",
     "Agent",
+    "freeze",
     "is_expected",
     "is_over",
     "overflow",
@@ -104,13 +105,20 @@ def work(folder: Path, place: Path | None = None, *, first: str = "") -> None:
     subprocess.run(["sh", "-c", f"{enter} {folder}/{MARK}_sh -c '{loop}'"], check=True)
 
 
+def freeze(pid: int, folder: Path, place: Path | None = None, *, thaw: bool = True) -> None:
+    """Run the workload while an agent is stopped, by the workload, and let it go on."""
+    work(folder, place, first=f"kill -STOP {pid}; ")
+    if thaw:
+        os.kill(pid, signal.SIGCONT)
+
+
 def overflow(agent: Agent, folder: Path, place: Path | None = None) -> None:
     """Run the workload while the agent reads nothing; wait until it has caught up.
 
     The workload stops it, when it has begun where it belongs: a process that moves to another
     cgroup unseen, or becomes another program, is charged as one of the two with all it lost.
     """
-    work(folder, place, first=f"kill -STOP {agent.process.pid}; ")
+    freeze(agent.process.pid, folder, place, thaw=False)
     before = len(agent.intervals)
     agent.process.send_signal(signal.SIGCONT)
     wait_for(lambda: len(agent.intervals) > before)

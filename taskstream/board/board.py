@@ -16,7 +16,7 @@ __all__ = ["HISTORY", "LOSSES", "Board", "History", "Host", "Row"]
 HISTORY = 60
 """How many intervals are kept."""
 
-LOSSES = ("ring", "skipped", "dropped")
+LOSSES = ("ring", "skipped", "dropped", "spool_dropped", "spool_damaged")
 """Why events are lost, as the chart ``taskstream.lost`` names it."""
 
 SILENT_INTERVALS = 3

@@ -3,7 +3,7 @@
 Pure. No colour, no width but that of columns: whoever draws decides on those.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -137,15 +137,26 @@ class Standing:
     notes: list[str]
 
 
+_LOST = {
+    "ring": "lost in the ring",
+    "skipped": "missed by the kernel",
+    "dropped": "dropped",
+    "spool_dropped": "given up by the spool",
+    "spool_damaged": "damaged in the spool",
+}
+_RARE = ("spool_dropped", "spool_damaged")
+"""Causes that are told only where there were any."""
+
+
 def standing(board: Board, choice: Choice, now_wall_ns: int | None = None) -> Standing:
     """Sum up the hosts that are shown."""
     hosts = [host for name, host in sorted(board.hosts.items()) if choice.host in ("", name)]
     known = [cause for cause in LOSSES if any(cause in host.lost for host in hosts)]
     lost = {cause: sum(host.lost.get(cause, 0) for host in hosts) for cause in known}
-    words = {"ring": "lost in the ring", "skipped": "missed by the kernel", "dropped": "dropped"}
+    told = [cause for cause in LOSSES if lost.get(cause) or cause not in _RARE]
     return Standing(
         when=_when(hosts),
-        loss="   ".join(f"{words[c]} {number(lost[c]) if c in lost else UNKNOWN}" for c in LOSSES),
+        loss="   ".join(f"{_LOST[c]} {number(lost[c]) if c in lost else UNKNOWN}" for c in told),
         is_lossy=any(lost.values()),
         cost=_cost(hosts),
         notes=_notes(board, hosts, choice, now_wall_ns),
@@ -166,11 +177,20 @@ def _cost(hosts: Sequence[Host]) -> str:
         _sum(hosts, "cpu", "CPU {:.1f} % of a core"),
         _sum(hosts, "resident", "memory {:,.0f} MiB"),
         _sum(hosts, "queued", "queue {:,.0f}"),
+        *_most(hosts, "ring_fill", "ring {:.0f} %"),
+        *_most(hosts, "spool_fill", "spool {:.0f} %"),
         _sum(hosts, "zombies", "zombies {:,.0f}"),
     ]
     oldest_s = max((host.last.states.get("oldest", 0) for host in hosts), default=0)
     age = f" (oldest {oldest_s:,.1f} s)" if oldest_s else ""
     return f"agent{'s' if len(hosts) > 1 else ''}: {'   '.join(parts)}{age}"
+
+
+def _most(hosts: Sequence[Host], name: str, text: str) -> Iterator[str]:
+    """Yield the highest value, if any is known."""
+    known = [host.last.states[name] for host in hosts if name in host.last.states]
+    if known:
+        yield text.format(max(known))
 
 
 def _sum(hosts: Sequence[Host], state: str, shape: str) -> str:

@@ -117,7 +117,7 @@ def record(
             release_late=source.plan.release_late,
             on_interval=intervals,
             groups=groups,
-            agent=_cost_of(source, sink, groups),
+            agent=_cost_of(source, sink, spooling, groups),
         )
         state = State(config, source, sink, pipeline)
         intervals.outlets.append(state.interval)
@@ -245,14 +245,20 @@ class _Intervals:
             outlet(interval)
 
 
-def _cost_of(source: LiveSource, sink: KafkaSink | Discard, groups: Groups) -> Callable[[], Agent]:
+def _cost_of(
+    source: LiveSource, sink: KafkaSink | Discard, spooling: SpoolingSink | None, groups: Groups
+) -> Callable[[], Agent]:
     """Return what tells the cost of the agent at a moment."""
     meter = Meter()
     return lambda: meter.read(
         queued=sink.in_queue(),
-        dropped=sink.account.dropped,
+        dropped=(spooling or sink).account.dropped,
         forgotten=groups.forgotten,
         uncharged=int(source.totals()["uncharged"].sum()),
+        ring_fill=source.fullest(),
+        spool_fill=spooling.spool.fill if spooling else None,
+        spool_dropped=spooling.given_up if spooling else 0,
+        spool_damaged=spooling.damaged if spooling else 0,
     )
 
 

@@ -47,7 +47,7 @@ class Metrics(Collector):
         self._host = host
         self._last: Interval | None = None
         self._events = dict.fromkeys(_EVENTS, 0)
-        self._lost = {"ring": 0, "skipped": 0, "dropped": 0}
+        self._lost = dict.fromkeys(("ring", "skipped", "dropped", "spool", "damaged"), 0)
         self._received = 0
 
     def interval(self, interval: Interval) -> None:
@@ -55,11 +55,15 @@ class Metrics(Collector):
         events = dict(zip(_EVENTS, interval.counts, strict=True))
         self._events = {name: n + events[name] for name, n in self._events.items()}
         self._received += sum(interval.received)
+        agent = interval.agent
+        spooled, damaged = (agent.spool_dropped, agent.spool_damaged) if agent else (0, 0)
         self._lost = {
             # What is read late was lost for an interval: a counter may not fall.
             "ring": max(self._lost["ring"], sum(self._events.values()) - self._received),
             "skipped": self._lost["skipped"] + sum(interval.missed.values()),
-            "dropped": interval.agent.dropped if interval.agent else 0,
+            "dropped": agent.dropped - spooled - damaged if agent else 0,
+            "spool": spooled,
+            "damaged": damaged,
         }
         self._last = interval
 
@@ -143,7 +147,8 @@ class Metrics(Collector):
         yield self._counters(
             "taskstream_lost_events",
             "Events without a fate in the topic: no room in the ring, probe skipped by the "
-            "kernel, dropped by the agent.",
+            "kernel, dropped by the agent for want of room in its queue, given up by its spool, "
+            "damaged there.",
             ("cause",),
             {(cause,): n for cause, n in self._lost.items()},
         )
@@ -197,6 +202,17 @@ class Metrics(Collector):
                 "Messages that the broker has not acknowledged.",
                 last.agent.queued,
             )
+            yield self._gauge(
+                "taskstream_agent_ring_fill_ratio",
+                "How much of the ring was taken when it was fullest in the last interval.",
+                last.agent.ring_fill,
+            )
+            if last.agent.spool_fill is not None:
+                yield self._gauge(
+                    "taskstream_agent_spool_fill_ratio",
+                    "How much of the size that the spool may have is taken.",
+                    last.agent.spool_fill,
+                )
 
     def _counters(
         self,

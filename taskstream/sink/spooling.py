@@ -66,6 +66,9 @@ class SpoolingSink:
         earlier: Fates of the events that earlier runs left.
         spool: The spool.
         spooling: New events go to the spool.
+        given_up: Events of this run that the spool gave up: it was full or too old, or the disk
+            took no more; they are among those that were dropped.
+        damaged: Likewise, that could not be read from the disk any more.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class SpoolingSink:
         self.account, self.earlier = Account(), Account()
         self.topic, self._always, self._rate = topic, always, rate
         self._now_ns = now_ns
+        self.given_up = self.damaged = 0
         self._drops = DropCounts()
         self._ahead: Counter[str] = Counter()
         self._tokens = 0.0
@@ -122,12 +126,14 @@ class SpoolingSink:
 
     def _dropped_batch(self, batch: Batch, own: bool) -> None:
         if own:
+            self.given_up += len(batch)
             self.account.dropped += len(batch)
             self._drops.add(batch.records)
         else:
             self.earlier.dropped += len(batch)
 
     def _damaged(self, events: int, own: bool) -> None:
+        self.damaged += events if own else 0
         (self.account if own else self.earlier).dropped += events
 
     def report(self, report: Report) -> None:

@@ -75,6 +75,7 @@ class LiveSource:
         self.clock_step_ns = 0
         self._invalid = 0
         self._attached = True
+        self._fullest_bytes = 0
         check_not_rejected()
         _raise_memory_limit()
         self.origin = Origin(host, _boot_id(), clock.boot_ns())
@@ -225,7 +226,8 @@ class LiveSource:
     def _read_records(self) -> NDArray[np.void]:
         read_ns = clock.boot_ns()
         records = self._none
-        if self._probes.events.waiting_bytes:
+        if waiting_bytes := self._probes.events.waiting_bytes:
+            self._fullest_bytes = max(self._fullest_bytes, waiting_bytes)
             records = self._probes.events.read().view(RECORD)[:, 0]
         if len(self._early_records):
             records = join_records([self._early_records, records])
@@ -340,6 +342,14 @@ class LiveSource:
         """Return how often the kernel skipped each program that makes events."""
         makers = {hook.program for hook in self.plan.hooks if hook.kind != "cgroup"}
         return {name: runs for name, runs in self._probes.missed().items() if name in makers}
+
+    def fullest(self) -> float:
+        """Return how much of the ring was taken at most since the last call, from 0 to 1.
+
+        Of perf buffers, of all together.
+        """
+        fullest_bytes, self._fullest_bytes = self._fullest_bytes, 0
+        return min(1.0, fullest_bytes / self.options.ring_bytes)
 
     @property
     def late(self) -> int:

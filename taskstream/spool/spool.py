@@ -130,6 +130,11 @@ class Spool:
         """Length of all segments."""
         return sum(segment.size_bytes for segment in self.segments)
 
+    @property
+    def fill(self) -> float:
+        """How much of the room that it may take is taken, from 0 to 1."""
+        return min(1.0, self.size_bytes / self._bounds.total_bytes)
+
     # --- writing ---
 
     def append(self, batch: Batch, *, read: bool = False) -> tuple[Place | None, list[Batch]]:

@@ -24,6 +24,7 @@ from tests.charting import (
     PLACES,
     SERVICE,
     TINY,
+    freeze,
     is_expected,
     is_over,
     overflow,
@@ -96,6 +97,8 @@ def test_groups_stay_exact_when_the_ring_overflows(
     wait_for(is_over(agent, "app", "mine", 2), 60)
     assert agent.stop() == 3, agent.err.read_text()
     assert sum(interval["lost"] for interval in agent.intervals) > 20
+    fills = [i["charts"]["taskstream.agent_ring"]["ring_fill"] for i in agent.intervals]
+    assert 90 < max(fills) <= 100
     assert is_expected(agent.counts("service", SERVICE), few)
     assert is_expected(agent.counts("cgroup", CONTAINER[:12]), few)
     mine = agent.counts("app", "mine")
@@ -222,6 +225,41 @@ def test_prometheus_has_the_same_numbers_as_the_terminal(few, folder, start, pla
     assert agent.stop() == 0, agent.err.read_text()
 
 
+@pytest.mark.parametrize("update_every", ["1", "5"])
+def test_prometheus_has_exact_numbers_when_the_ring_overflows(
+    few, folder, start, places, prometheus, update_every
+):
+    port = free_port()
+    text = f"[prometheus]\nlisten = {port}\n{TINY}"
+    agent = start("--apps", "--cgroups", "--update-every", update_every, text=text)
+    scraper = prometheus(f"127.0.0.1:{port}")
+    for place in places.values():
+        overflow(agent, folder, place)
+    wait_for(is_over(agent, "cgroup", CONTAINER[:12]), 60)
+    for series, dimension, name in (
+        (f'taskstream_service_events_total{{service_name="{SERVICE}"}}', "service", SERVICE),
+        (
+            f'taskstream_cgroup_events_total{{cgroup_name="{CONTAINER[:12]}"}}',
+            "cgroup",
+            CONTAINER[:12],
+        ),
+    ):
+        wait_for(lambda s=series: answers(scraper, s))
+        wait_for(
+            lambda s=series, d=dimension, n=name: (
+                {event: value for event, value in scraper.query(s).items() if value}
+                == agent.counts(d, n)
+            )
+        )
+        found = {event: value for event, value in scraper.query(series).items() if value}
+        assert is_expected(Counter(found), few)
+    group = scraper.query('taskstream_app_events_total{app_group="mine"}')
+    assert group["exec"] == group["exit_process"] == 2 * CHILDREN + 2
+    lost = 'sum without (cause, instance, job, host) (taskstream_lost_events_total{cause="ring"})'
+    assert scraper.query(lost)[""] > 20
+    assert agent.stop() == 3, agent.err.read_text()
+
+
 def test_promtool_finds_no_fault_in_the_metrics(start):
     port = free_port()
     options = ("--apps", "--cgroups", "--load-mode", "return", "--update-every", "1")
@@ -271,6 +309,39 @@ def test_netdata_has_exactly_the_events_of_the_workload(
     ):
         released = server.events(chart, dimension)
         assert 0 <= times * (CHILDREN + 1) - released <= times * few + 1e-6, chart
+
+
+@pytest.mark.parametrize("update_every_s", [1, 5])
+def test_netdata_has_exact_numbers_when_the_ring_overflows(
+    few, folder, places, netdata, update_every_s
+):
+    server = netdata(
+        update_every_s,
+        f"[control]\ndirectory = {folder}/run\n{TINY}apps = yes\ncgroups = yes\n",
+    )
+    wait_for(lambda: "system.process_thread" in server.charts(), 60)
+    (path,) = (folder / "run").iterdir()
+    for place in places.values():
+        freeze(int(path.stem), folder, place)
+        time.sleep(2 * update_every_s)  # charge it before the next
+    container = f"cgroup_{CONTAINER[:12]}"
+    wait_for(lambda: f"{container}.task_exit" in server.charts())
+    wait_for(lambda: server.events(f"{container}.task_exit", "exit") == CHILDREN + 1)
+    time.sleep(2 * update_every_s)
+    for chart, dimension, expected in (
+        ("app.mine_task_exit", "call", 2 * CHILDREN + 2),
+        (f"{container}.process_create", "process", CHILDREN),
+        (f"{container}.task_exit", "exit", CHILDREN + 1),
+        ("services.process_create", SERVICE, CHILDREN),
+        ("services.task_exit", SERVICE, CHILDREN + 1),
+    ):
+        assert server.events(chart, dimension) == pytest.approx(expected, abs=1e-6), chart
+    for chart, dimension in (
+        (f"{container}.task_close", "process"),
+        ("services.task_close", SERVICE),
+    ):
+        assert 0 <= CHILDREN + 1 - server.events(chart, dimension) <= few + 1e-6, chart
+    assert server.events("taskstream.lost", "ring") > 20
 
 
 def test_netdata_has_every_documented_chart_as_the_table_has_it(folder, places, netdata):

@@ -232,7 +232,7 @@ def stated(**values: object) -> dict[str, dict[str, float]]:
     return {d.chart.context: d.values for d in draw(found) if d.chart.scope == "state"}
 
 
-def agent(**values: int) -> Agent:
+def agent(**values: float) -> Agent:
     known = {"cpu_ns": 0, "resident_bytes": 0, "queued": 0, "dropped": 0, "forgotten": 0}
     return Agent(**{**known, **values})
 
@@ -247,6 +247,29 @@ def test_losses_are_told_by_cause_for_the_interval():
     now = replace(agent(dropped=11), before=agent(dropped=4))
     drawn = stated(agent=now, missed={"on_fork": 2, "on_exit": 3})
     assert drawn["taskstream.lost"] == {"ring": 8.0, "skipped": 5.0, "dropped": 7.0}
+
+
+def test_what_a_spool_loses_is_told_by_cause_and_counted_once():
+    now = agent(dropped=20, spool_fill=0.25, spool_dropped=9, spool_damaged=2)
+    now = replace(now, before=agent(dropped=4, spool_fill=0.0, spool_dropped=1))
+    lost = stated(agent=now)["taskstream.lost"]
+    assert lost == {
+        "ring": 8.0,
+        "skipped": 0.0,
+        "dropped": 6.0,
+        "spool_dropped": 8.0,
+        "spool_damaged": 2.0,
+    }
+
+
+def test_the_ring_and_the_spool_are_so_full():
+    drawn = stated(agent=agent(ring_fill=0.5, spool_fill=0.25))
+    assert drawn["taskstream.agent_ring"] == {"ring_fill": 50.0}
+    assert drawn["taskstream.agent_spool"] == {"spool_fill": 25.0}
+
+
+def test_without_a_spool_it_has_no_chart():
+    assert "taskstream.agent_spool" not in stated(agent=agent())
 
 
 def test_the_agents_cpu_is_a_share_of_one_core():

@@ -53,6 +53,10 @@ EVERYTHING = interval(
         dropped=5,
         forgotten=1,
         uncharged=13,
+        ring_fill=0.5,
+        spool_fill=0.25,
+        spool_dropped=2,
+        spool_damaged=1,
     ),
 )
 
@@ -105,7 +109,11 @@ def test_events_of_the_host_are_summed_over_the_intervals():
         (("taskstream_process_exits_total", "status=", "signal=SIGKILL"), 9),
         (("taskstream_zombies",), 3),
         (("taskstream_zombie_oldest_seconds",), 1.5),
-        (("taskstream_lost_events_total", "cause=dropped"), 5),
+        (("taskstream_lost_events_total", "cause=dropped"), 2),
+        (("taskstream_lost_events_total", "cause=spool"), 2),
+        (("taskstream_lost_events_total", "cause=damaged"), 1),
+        (("taskstream_agent_ring_fill_ratio",), 0.5),
+        (("taskstream_agent_spool_fill_ratio",), 0.25),
         (("taskstream_agent_cpu_seconds_total",), 2.5),
         (("taskstream_agent_resident_memory_bytes",), 4096),
         (("taskstream_agent_queued_messages",), 12),

@@ -49,7 +49,7 @@ EVERYTHING = Interval(
     groups={"host": {"": SERIES}, "lifetime": {"0.001": SERIES}}
     | {dimension: {"a": SERIES, "b": SERIES} for dimension in DIMENSIONS},
     zombies=Zombies(2, SECOND),
-    agent=Agent(cpu_ns=1, resident_bytes=2, queued=3, dropped=4, forgotten=5),
+    agent=Agent(cpu_ns=1, resident_bytes=2, queued=3, dropped=4, forgotten=5, spool_fill=0.5),
 )
 
 

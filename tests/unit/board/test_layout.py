@@ -112,6 +112,14 @@ def test_losses_of_a_while_ago_are_still_said():
     assert found.is_lossy
 
 
+def test_what_a_spool_lost_is_said_where_it_lost_anything():
+    states = {**STATES, "ring_fill": 12.4, "spool_fill": 50, "spool_dropped": 0, "spool_damaged": 3}
+    found = standing(board(reading(1, states=states)), Choice())
+    assert found.loss.endswith("dropped 0   damaged in the spool 3")
+    assert found.is_lossy
+    assert "queue 3   ring 12 %   spool 50 %   zombies" in found.cost
+
+
 def test_losses_and_costs_that_nobody_told_of_are_not_zero():
     found = standing(board(reading(1)), Choice())
     assert found.loss == "lost in the ring -   missed by the kernel -   dropped -"
