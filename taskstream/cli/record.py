@@ -246,10 +246,7 @@ class _Intervals:
 
 
 def _cost_of(
-    source: LiveSource,
-    sink: KafkaSink | Discard,
-    spooling: SpoolingSink | None,
-    groups: Groups,
+    source: LiveSource, sink: KafkaSink | Discard, spooling: SpoolingSink | None, groups: Groups
 ) -> Callable[[], Agent]:
     """Return what tells the cost of the agent at a moment."""
     meter = Meter()

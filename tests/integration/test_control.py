@@ -49,6 +49,8 @@ def test_a_collection_that_is_enabled_has_exactly_its_events_and_ends_by_itself(
 ):
     agent = start("--update-every", "1", text=control)
     work(folder)  # nobody asked yet
+    seen = len(agent.intervals)
+    wait_for(lambda: len(agent.intervals) > seen)
     done = ask("enable", "apps", "--for", "3")
     assert (done.code, done.lines) == (0, ["apps is on for 3 s"]), done.err
     work(folder)

@@ -41,7 +41,18 @@ INTERVAL = Interval(
     failures_watched=False,
 )
 
-AGENT = Agent(cpu_ns=1, resident_bytes=2, queued=3, dropped=4, forgotten=5, uncharged=6)
+AGENT = Agent(
+    cpu_ns=1,
+    resident_bytes=2,
+    queued=3,
+    dropped=4,
+    forgotten=5,
+    uncharged=6,
+    ring_fill=0.5,
+    spool_fill=0.25,
+    spool_dropped=7,
+    spool_damaged=8,
+)
 
 REPORTS = {
     "everything": Report(
