@@ -97,9 +97,6 @@ def record(
             path = Path(config.capture_file)
             capture = open_capture(path, config, source.origin, replace=force)
             both = TopicAndCapture(publisher, capture)
-        if published:
-            say(f"publishing to {config.bootstrap}, topic {config.topic}")
-            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         metrics = stack.enter_context(_metrics(config, say))
         screen = screen_of(config)
         stack.callback(screen.close)
@@ -125,6 +122,9 @@ def record(
         open_doors = [*open_socket(config, steering.answer, say), *doors(steering.answer)]
         for door in open_doors:
             stack.callback(door.close)
+        if published:
+            say(f"publishing to {config.bootstrap}, topic {config.topic}")
+            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
         topic_check = TopicCheck(config, say) if published and not embedded else None
         trouble, capture_trouble = Trouble(say), CaptureTrouble(say)
 

@@ -174,9 +174,8 @@ def test_of_two_agents_one_must_be_named_and_a_killed_one_is_none(folder, start,
     assert ask("disable", "apps").lines == ["apps is off"]
     assert (folder / "run" / f"{first.process.pid}.sock").exists()
     third = start("--update-every", "1", text=control)
-    assert {path.stem for path in (folder / "run").iterdir()} == {
-        str(agent.process.pid) for agent in (second, third)
-    }
+    expected = {str(agent.process.pid) for agent in (second, third)}
+    wait_for(lambda: {path.stem for path in (folder / "run").iterdir()} == expected)
 
 
 def as_nobody(folder: Path, *words: str) -> Done:
