@@ -15,6 +15,8 @@ settings.register_profile("taskstream", deadline=None, max_examples=100)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile("taskstream")  # --hypothesis-profile=thorough goes before
 
+pytest_plugins = ["tests.kernel.repeat"]
+
 REQUIRE_KAFKA = "TASKSTREAM_REQUIRE_KAFKA"
 
 TRACEFS = Path("/sys/kernel/tracing")

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from taskstream.source.live import LiveOptions
-from tests.kernel.guarded import Witness, guarded_tasks
 from tests.kernel.programs import Programs
 from tests.kernel.recorder import Recorder
 
@@ -20,11 +18,7 @@ HERE = Path(__file__).parent
 GUESTS = HERE / "guest"  # kernels of their own: what this one has or hides is nothing to them
 TRACEFS = Path("/sys/kernel/tracing")
 
-ATTEMPTS = 4
-
 Record = Callable[..., Recorder]
-witness_key = pytest.StashKey[Witness]()
-repeated_key = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,38 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.guest)
         elif HERE in item.path.parents:
             item.add_marker(pytest.mark.kernel)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test; run it again if it failed while the kernel hid an event from BPF."""
-    if item.get_closest_marker("guest"):
-        return None
-    hook, witness = item.ihook, item.config.stash.get(witness_key, None)
-    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for attempt in range(1, ATTEMPTS + 1):
-        if witness:
-            witness.forget()
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        witness = item.config.stash.get(witness_key, None)
-        hidden = witness.seen() if witness else []
-        if not hidden or not any(report.failed for report in reports) or attempt == ATTEMPTS:
-            break
-        item.config.stash.setdefault(repeated_key, []).append(item.nodeid)
-        item._initrequest()  # type: ignore[attr-defined]
-    for report in reports:
-        if hidden and report.failed:
-            report.sections.append(("hidden from BPF by this kernel", "\n".join(hidden[:20])))
-        hook.pytest_runtest_logreport(report=report)
-    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    for nodeid in config.stash.get(repeated_key, []):
-        terminalreporter.write_line(f"run again, this kernel hid events from BPF: {nodeid}")
 
 
 @pytest.fixture(scope="session")
@@ -91,16 +53,8 @@ def kernel(tracefs: None, missing: Callable[[str], None]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hidden(kernel: None, request: pytest.FixtureRequest) -> Iterator[Callable[[], list[str]]]:
-    """Watch what this kernel hides from BPF, if it does; tell what it was in this test."""
-    tasks = guarded_tasks()
-    if not tasks:
-        yield list
-        return
-    witness = Witness(tasks)
-    request.config.stash[witness_key] = witness
-    yield witness.seen
-    witness.close()
+def watched(kernel: None, hidden: Callable[[], list[str]]) -> None:
+    """Watch what this kernel hides from BPF, so that a test that met it is run again."""
 
 
 @pytest.fixture(scope="session")
