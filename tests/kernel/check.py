@@ -269,7 +269,8 @@ class _Comparison:
         What the kernel skipped can be of any of them: as many as that may be absent.
         """
         keys, losses = self._recorder.source.losses()
-        charged = Counter(dict(zip(keys["tgid"], losses["count"].sum(axis=1), strict=True)))
+        sums = losses["count"].sum(axis=1).tolist()
+        charged = Counter(dict(zip(keys["tgid"].tolist(), sums, strict=True)))
         came = Counter(events["tgid"])
         processes = {row[1]: row[2] for row in self._happened if row[0] == "fork"}
         happened: Counter[int] = Counter()
