@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.kafka.cluster import KafkaCluster, missing
 settings.register_profile("taskstream", deadline=None, max_examples=100)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile("taskstream")  # --hypothesis-profile=thorough goes before
+
+# Whoever starts the suite in the background may have it ignore Ctrl-C; what it starts may not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.kernel.repeat"]
 
