@@ -16,8 +16,9 @@ def test_a_pid_that_is_used_again_is_another_task(record: Record, programs: Prog
     assert len(forks) == 6
     assert len(set(forks.tasks())) == 6
     assert forks["start_ns"] == sorted(forks["start_ns"])
-    for kind in ("exit", "free"):
-        assert family.of(kind, pid=pid)["start_ns"] == forks["start_ns"]
+    assert family.of("exit", pid=pid)["start_ns"] == forks["start_ns"]
+    # Releases of two CPUs have no common order: each is seen when its RCU callback runs there.
+    assert sorted(family.of("free", pid=pid)["start_ns"]) == forks["start_ns"]
 
 
 def test_a_pid_used_again_in_an_inner_namespace_is_another_task(
