@@ -3,7 +3,6 @@
 Rim: touches a broker through confluent-kafka. It knows nothing of what the messages mean.
 """
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,23 +13,19 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
-from taskstream.errors import BrokerError, ConfigError
-from taskstream.refusal import refusal
+from taskstream.consumer.connection import LOG, Connection
+from taskstream.errors import BrokerError
 
 __all__ = ["Place", "Reader", "Stretch", "most_messages"]
 
-_LOG = logging.getLogger("taskstream.kafka")
 _LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 MOST_MESSAGES = 50_000
 MOST_EVENTS = 100_000
@@ -85,7 +80,6 @@ class Reader:
     Attributes:
         counts: How many partitions each topic has.
         from_start: Nothing of the partitions that it ever had was read before, by this group.
-        trouble: Why nothing comes at present; empty while all is well.
 
     Raises:
         ConfigError: a setting is unknown or has a wrong value.
@@ -113,30 +107,22 @@ class Reader:
         self._read_to_ms: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._asked_ms = 0
-        self.trouble = self._refusal = ""
         self.from_start = not from_end
-        config: dict[str, Any] = {
-            "bootstrap.servers": bootstrap,
+        config = {
             "group.id": group or "taskstream-rates",
-            "error_cb": self._on_error,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
             "auto.offset.reset": "latest" if from_end else "earliest",
             "partition.assignment.strategy": "cooperative-sticky",
             "isolation.level": "read_committed",
-            "allow.auto.create.topics": False,
-            "logger": _LOG,
-            **(settings or {}),
         }
+        self._connection = Connection(bootstrap, config, settings)
+        self._consumer = self._connection.consumer
         client: dict[str, Any] = {k: v for k, v in (settings or {}).items() if _for_admin(k)}
-        client |= {"bootstrap.servers": bootstrap, "logger": _LOG}
+        client |= {"bootstrap.servers": bootstrap, "logger": LOG}
+        self._admin = AdminClient(client)
         try:
-            self._consumer = Consumer(config)
-            self._admin = AdminClient(client)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
-        try:
-            self.counts = {topic: self._count(topic) for topic in topics}
+            self.counts = {
+                topic: len(self._connection.partitions(topic, self._answer_s)) for topic in topics
+            }
             if group is None:
                 start = OFFSET_END if from_end else OFFSET_BEGINNING
                 places = [Place(t, p) for t, count in self.counts.items() for p in range(count)]
@@ -153,22 +139,10 @@ class Reader:
             self._consumer.close()
             raise
 
-    def _count(self, topic: str) -> int:
-        try:
-            found = self._consumer.list_topics(topic, timeout=self._answer_s).topics[topic]
-        except KafkaException as error:
-            self._consumer.poll(0)  # tells why
-            if self._refusal:
-                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
-            raise BrokerError(
-                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
-                "check the address and that the broker runs"
-            ) from None
-        if found.error is not None:
-            raise BrokerError(
-                f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"
-            )
-        return len(found.partitions)
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes at present; empty while all is well."""
+        return self._connection.trouble
 
     # --- whose partitions ---
 
@@ -224,32 +198,18 @@ class Reader:
                 values[place].append(message.value() or b"")
                 self._ends[place] = (message.offset() or 0) + 1
                 self._at_end.discard(place)
-                self.trouble = ""
+                self._connection.trouble = ""
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end.add(place)
+                self._ends[place] = max(self._ends.get(place, 0), message.offset() or 0)
             else:
-                self._take_error(error, place, message)
+                self._connection.take(error, place.topic, grouped=self._group is not None)
         self._look()
         return [
             Stretch(place, listed, self._ends[place])
             for place, listed in values.items()
             if place in self._places
         ]
-
-    def _take_error(self, error: KafkaError, place: Place, message: Message) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            self._at_end.add(place)
-            self._ends[place] = max(self._ends.get(place, 0), message.offset() or 0)
-        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and self._group is None:
-            return  # librdkafka looks for a group's coordinator; no group is needed here
-        elif error.retriable() or error.code() in _AWAY:
-            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
-        else:
-            raise BrokerError(f"topic {place.topic} on {self._bootstrap}: {error.str()}")
-
-    def _on_error(self, error: KafkaError) -> None:
-        if refused := refusal(error):
-            self.trouble = self._refusal = refused
-        elif error.code() in _AWAY:
-            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
 
     # --- how far ---
 
@@ -304,10 +264,6 @@ class Reader:
                 f"offsets of group {self._group} cannot be committed on {self._bootstrap}: "
                 f"{error.args[0].str()}"
             ) from None
-
-    def membership(self) -> Any:
-        """Return what a transaction must know of this member, to commit its offsets."""
-        return self._consumer.consumer_group_metadata()
 
     def close(self) -> None:
         """Leave the group and the broker."""

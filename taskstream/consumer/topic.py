@@ -3,29 +3,24 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Self
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
+from taskstream.consumer.connection import Connection
 from taskstream.decode import Decoded, MessageDecoder
-from taskstream.errors import BrokerError, ConfigError
-from taskstream.refusal import refusal
+from taskstream.errors import BrokerError
 
 __all__ = ["TopicSource"]
 
-_LOG = logging.getLogger("taskstream.kafka")
 _MOST_MESSAGES = 10_000
-_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 
 class TopicSource:
@@ -38,9 +33,6 @@ class TopicSource:
         since_ms: Start with the messages from this time on, in milliseconds since 1970.
         answer_ms: How long the broker may take to answer at the start.
         settings: librdkafka settings of the user.
-
-    Attributes:
-        trouble: Why nothing comes at present; empty while all is well.
 
     Raises:
         ConfigError: a setting is unknown or has a wrong value.
@@ -60,24 +52,11 @@ class TopicSource:
         self._bootstrap, self._topic = bootstrap, topic
         self._decoder = MessageDecoder()
         self._at_end: set[int] = set()
-        self.trouble = self._refusal = ""
-        config = {
-            "bootstrap.servers": bootstrap,
-            "group.id": "taskstream-consume",
-            "error_cb": self._on_error,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "logger": _LOG,
-            **(settings or {}),
-        }
+        config = {"group.id": "taskstream-consume", "auto.offset.reset": "earliest"}
+        self._connection = Connection(bootstrap, config, settings)
+        self._consumer = self._connection.consumer
         try:
-            self._consumer = Consumer(config)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
-        try:
-            self._partitions = self._find_partitions(answer_ms)
+            self._partitions = self._connection.partitions(topic, answer_ms / 1000)
             start = OFFSET_END if from_end else OFFSET_BEGINNING
             places = [TopicPartition(topic, partition, start) for partition in self._partitions]
             if since_ms is not None:
@@ -87,23 +66,10 @@ class TopicSource:
             raise
         self._consumer.assign(places)
 
-    def _find_partitions(self, answer_ms: int) -> set[int]:
-        try:
-            found = self._consumer.list_topics(self._topic, timeout=answer_ms / 1000)
-        except KafkaException as error:
-            self._consumer.poll(0)  # tells why
-            if self._refusal:
-                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
-            raise BrokerError(
-                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
-                "check the address and that the broker runs"
-            ) from None
-        topic = found.topics[self._topic]
-        if topic.error is not None:
-            raise BrokerError(
-                f"topic {self._topic} cannot be read on {self._bootstrap}: {topic.error.str()}"
-            )
-        return set(topic.partitions)
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes at present; empty while all is well."""
+        return self._connection.trouble
 
     def _places_at(self, since_ms: int, answer_ms: int) -> list[TopicPartition]:
         """Return the first message of each partition that is not older; else its end."""
@@ -141,27 +107,13 @@ class TopicSource:
             error = message.error()
             if error is None:
                 self._at_end.discard(message.partition() or 0)
-                self.trouble = ""
+                self._connection.trouble = ""
                 values.append(message.value() or b"")
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end.add(message.partition() or 0)
             else:
-                self._take_error(error, message)
+                self._connection.take(error, self._topic, grouped=False)
         return values
-
-    def _on_error(self, error: KafkaError) -> None:
-        if refused := refusal(error):
-            self.trouble = self._refusal = refused
-        elif error.code() in _AWAY:
-            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
-
-    def _take_error(self, error: KafkaError, message: Message) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            self._at_end.add(message.partition() or 0)
-        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return  # librdkafka looks for a group's coordinator; no group is needed here
-        elif error.retriable() or error.code() in _AWAY:
-            self.trouble = f"{error.str()}: waiting for broker {self._bootstrap}"
-        else:
-            raise BrokerError(f"topic {self._topic} on {self._bootstrap}: {error.str()}")
 
     @property
     def at_end(self) -> bool:

@@ -1,0 +1,102 @@
+"""A consumer's connection to a broker, and what troubles it.
+
+Rim: touches a broker through confluent-kafka.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from taskstream.errors import BrokerError, ConfigError
+from taskstream.refusal import refusal
+
+__all__ = ["LOG", "Connection"]
+
+LOG = logging.getLogger("taskstream.kafka")
+_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
+
+
+class Connection:
+    """Makes a consumer, and takes the errors that it reports.
+
+    Args:
+        bootstrap: Broker addresses.
+        config: librdkafka settings, beside those of every consumer of ours.
+        settings: librdkafka settings of the user; they go before.
+
+    Attributes:
+        consumer: The consumer; it is not assigned or subscribed to anything yet.
+        trouble: Why nothing comes at present; empty while all is well.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value.
+    """
+
+    def __init__(
+        self, bootstrap: str, config: Mapping[str, Any], settings: Mapping[str, str] | None
+    ) -> None:
+        self._bootstrap = bootstrap
+        self.trouble = self._refusal = ""
+        whole = {
+            "bootstrap.servers": bootstrap,
+            "error_cb": self._on_error,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "logger": LOG,
+            **config,
+            **(settings or {}),
+        }
+        try:
+            self.consumer = Consumer(whole)
+        except KafkaException as error:
+            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+
+    def partitions(self, topic: str, answer_s: float) -> set[int]:
+        """Return the partitions of a topic.
+
+        Args:
+            topic: Its name.
+            answer_s: How long the broker may take to answer.
+
+        Raises:
+            BrokerError: no broker answers, or the topic does not exist or may not be read.
+        """
+        try:
+            found = self.consumer.list_topics(topic, timeout=answer_s).topics[topic]
+        except KafkaException as error:
+            self.consumer.poll(0)  # tells why
+            if self._refusal:
+                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
+            raise BrokerError(
+                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
+                "check the address and that the broker runs"
+            ) from None
+        if found.error is not None:
+            raise BrokerError(
+                f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"
+            )
+        return set(found.partitions)
+
+    def take(self, error: KafkaError, topic: str, *, grouped: bool) -> None:
+        """Take an error that came in place of a message, other than the end of a partition.
+
+        Raises:
+            BrokerError: reading is refused, or the connection is lost for good.
+        """
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not grouped:
+            return  # librdkafka looks for a group's coordinator; no group is needed here
+        if not error.retriable() and error.code() not in _AWAY:
+            raise BrokerError(f"topic {topic} on {self._bootstrap}: {error.str()}")
+        self.trouble = self._waiting(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if refused := refusal(error):
+            self.trouble = self._refusal = refused
+        elif error.code() in _AWAY:
+            self.trouble = self._waiting(error)
+
+    def _waiting(self, error: KafkaError) -> str:
+        return f"{error.str()}: waiting for broker {self._bootstrap}"
