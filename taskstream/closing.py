@@ -4,30 +4,29 @@ Pure: the time is passed in. An agent's report says how many events of an interv
 When as many were counted, wherever they were read, the interval is closed: no watermark could be
 surer. Where some never come, it is closed once all that was published up to a while after the
 report has been read; what comes later still is counted in the next interval, as agents do.
+Intervals may be joined into longer windows, which begin at multiples of their length since boot.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Origin
+from taskstream.cells import SECOND_NS, Cells, add, cells_from_list, cells_to_list, host_of
 from taskstream.grouping.cgroup import classify
 from taskstream.grouping.roll import Roll
 from taskstream.grouping.tally import Choice, Counts
-from taskstream.interval import COLUMNS, Interval, Series
-from taskstream.partial import SECOND_NS, Cells, Partial, last_second
+from taskstream.interval import Interval, Series
+from taskstream.partial import Partial, last_second
 from taskstream.record import COUNTS
 from taskstream.report import Report
 
 __all__ = ["Closing"]
 
 _EVENTS = len(COUNTS)
-_NOTHING = np.zeros(len(COLUMNS), np.int64)
-
-Sums = defaultdict[str, Counts]
 
 
 @dataclass(slots=True)
@@ -37,6 +36,8 @@ class Closing:
     Args:
         origin: The run.
         choice: By what is counted beside the outcomes.
+        window_ns: How long windows are; 0 for the agent's own intervals. One that is longer stays
+            whole, and belongs to the window in which it ends.
 
     Attributes:
         late: Events that came when their interval was closed; counted in the next one.
@@ -49,6 +50,7 @@ class Closing:
 
     origin: Origin
     choice: Choice
+    window_ns: int = 0
     late: int = 0
     again: int = 0
     refused: int = 0
@@ -58,7 +60,7 @@ class Closing:
     _cells: Cells = field(default_factory=dict)
     _charged: Cells = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
-    _carry: Sums = field(default_factory=lambda: defaultdict(dict))
+    _carry: dict[str, Counts] = field(default_factory=dict)
     _open: dict[int, tuple[int, Report]] = field(default_factory=dict)
     _closed: int = -1
     _end_ns: int = 0
@@ -77,12 +79,12 @@ class Closing:
             self._wall_offset_ns = partial.wall_offset_ns
         for second, dimensions in partial.cells.items():
             if second <= self._closed:
-                self.late += int(_host(dimensions).sum())
-                _add(self._carry, dimensions)
+                self.late += int(host_of(dimensions).sum())
+                add(self._carry, dimensions)
             else:
-                _add(self._cells.setdefault(second, {}), dimensions)
+                add(self._cells.setdefault(second, {}), dimensions)
         for second, dimensions in partial.charged.items():
-            _add(self._charged.setdefault(second, {}), dimensions)
+            add(self._charged.setdefault(second, {}), dimensions)
         for report in partial.reports:
             interval = report.interval
             for _, path, name in interval.cgroups if interval is not None else ():
@@ -92,32 +94,44 @@ class Closing:
 
     # --- what goes out ---
 
-    def close(self, read_to_ms: int) -> Iterator[Interval]:
-        """Yield the intervals that are over, in their order.
+    def close(self, read_to_ms: int, *, short: bool = False) -> Iterator[Interval]:
+        """Yield the windows that are over and complete, in their order.
 
         Args:
             read_to_ms: All that was published up to this moment, less the time that events may
                 be late, has been read.
+            short: No report will come any more, so what there is of a window is all of it.
         """
-        while self._open:
-            end_ns = min(self._open)
-            read_ms, report = self._open[end_ns]
-            assert report.interval is not None
-            need = np.array(report.interval.received, np.int64) - self._dropped_since(report)
+        while span := self._span(short=short):
+            read_ms, report = span[-1]
+            intervals = [told.interval for _, told in span if told.interval is not None]
+            need = np.sum([one.received for one in intervals], axis=0) - self._dropped_since(report)
             last = last_second(report)
             have = np.zeros(_EVENTS, np.int64)
             for second, dimensions in self._cells.items():
                 if second <= last:
-                    have += _host(dimensions)
+                    have += host_of(dimensions)
             missing = int(np.maximum(need - have, 0).sum())
             if missing and read_ms > read_to_ms:
                 return
-            del self._open[end_ns]
+            for interval in intervals:
+                del self._open[interval.end_ns]
             self.missing += missing
             self.ended |= report.final
             self._dropped = _dropped(report)
-            yield replace(report.interval, groups=self._groups(last), unseen=missing)
-            self._closed, self._end_ns = last, end_ns
+            yield replace(Interval.join(intervals), groups=self._groups(last), unseen=missing)
+            self._closed, self._end_ns = last, intervals[-1].end_ns
+
+    def _span(self, *, short: bool) -> list[tuple[int, Report]]:
+        """Return the reports of the first window, if it is over."""
+        ends = sorted(self._open)
+        if not ends or not self.window_ns:
+            return [self._open[end_ns] for end_ns in ends[:1]]
+        windows = [(end_ns - 1) // self.window_ns for end_ns in ends]
+        count = windows.count(windows[0])
+        span = [self._open[end_ns] for end_ns in ends[:count]]
+        whole = ends[count - 1] % self.window_ns == 0 or span[-1][1].final
+        return span if whole or short or len(ends) > count else []
 
     def leave(self, silent_ms: int, *, over: bool = False) -> Iterator[Interval]:
         """Yield what no report tells of, as one interval, if nothing came for so long.
@@ -137,7 +151,7 @@ class Closing:
         first, last = min(self._cells), max(self._cells)
         counts = np.zeros(_EVENTS, np.int64)
         for dimensions in self._cells.values():
-            counts += _host(dimensions)
+            counts += host_of(dimensions)
         listed = tuple(counts.tolist())
         if not any(listed):
             self._cells.clear()
@@ -162,14 +176,14 @@ class Closing:
 
     def _groups(self, last: int) -> dict[str, dict[str, Series]]:
         """Take the cells up to a second out, and add them to the charted groups."""
-        sums, self._carry = self._carry, defaultdict(dict)
+        sums, self._carry = self._carry, {}
         for cells in (self._cells, self._charged):
             for second in [second for second in cells if second <= last]:
-                _add(sums, cells.pop(second))
+                add(sums, cells.pop(second))
         if "cgroup" in sums:  # the engine's names, which the agent asked for
             named: Counts = {}
             for name, counts in sums["cgroup"].items():
-                _add({"": named}, {"": {self._names.get(name, name): counts}})
+                add({"": named}, {"": {self._names.get(name, name): counts}})
             sums["cgroup"] = named
         for dimension in _dimensions(self.choice):
             self._roll(dimension)
@@ -181,10 +195,54 @@ class Closing:
     def _roll(self, dimension: str) -> Roll:
         return self._rolls.setdefault(dimension, Roll(self.choice.limit))
 
+    # --- what another process needs to go on ---
 
-def _host(dimensions: Mapping[str, Counts]) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = dimensions.get("host", {}).get("", _NOTHING)[:_EVENTS]
-    return counts
+    def to_maps(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return all of it as MessagePack can take it: what is open, and what is closed.
+
+        The second is long, and changes only where an interval was yielded.
+        """
+        open_ = {
+            "late": self.late,
+            "again": self.again,
+            "refused": self.refused,
+            "missing": self.missing,
+            "touched_ms": self.touched_ms,
+            "wall_offset_ns": self._wall_offset_ns,
+            "cells": cells_to_list(self._cells),
+            "charged": cells_to_list(self._charged),
+            "carry": cells_to_list({0: self._carry}),
+            "names": self._names,
+            "reports": [[read_ms, report.to_map()] for read_ms, report in self._open.values()],
+        }
+        closed = {
+            "ended": self.ended,
+            "closed": self._closed,
+            "end_ns": self._end_ns,
+            "dropped": None if self._dropped is None else self._dropped.tolist(),
+            "rolls": {dimension: roll.to_map() for dimension, roll in self._rolls.items()},
+        }
+        return open_, closed
+
+    def restore(self, open_: Mapping[str, Any], closed: Mapping[str, Any]) -> None:
+        """Take back what `to_maps` gave; the second may be empty."""
+        self.late, self.again = open_["late"], open_["again"]
+        self.refused, self.missing = open_["refused"], open_["missing"]
+        self.touched_ms, self._wall_offset_ns = open_["touched_ms"], open_["wall_offset_ns"]
+        self._cells = cells_from_list(open_["cells"])
+        self._charged = cells_from_list(open_["charged"])
+        self._carry = cells_from_list(open_["carry"])[0]
+        self._names = dict(open_["names"])
+        for read_ms, map_ in open_["reports"]:
+            report = Report.from_map(map_)
+            assert report.interval is not None
+            self._open[report.interval.end_ns] = read_ms, report
+        if not closed:
+            return
+        self.ended, self._closed, self._end_ns = closed["ended"], closed["closed"], closed["end_ns"]
+        self._dropped = None if closed["dropped"] is None else np.array(closed["dropped"], np.int64)
+        for dimension, map_ in closed["rolls"].items():
+            self._roll(dimension).restore(map_)
 
 
 def _dropped(report: Report) -> NDArray[np.int64]:
@@ -200,10 +258,3 @@ def _dimensions(choice: Choice) -> Iterator[str]:
     yield from ("cgroup", "service") if choice.cgroups else ()
     yield from ("command",) if choice.commands else ()
     yield from ("user",) if choice.users else ()
-
-
-def _add(into: dict[str, Counts], dimensions: Mapping[str, Counts]) -> None:
-    for dimension, groups in dimensions.items():
-        found = into.setdefault(dimension, {})
-        for name, counts in groups.items():
-            found[name] = found[name] + counts if name in found else counts

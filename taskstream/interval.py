@@ -3,8 +3,9 @@
 A noun: no I/O, no clock. ``taskstream.rates`` draws the charts from it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from taskstream.record import COUNTS
 
@@ -144,6 +145,35 @@ class Interval:
         """Return one count."""
         return self.counts[_AT[name]]
 
+    @classmethod
+    def join(cls, parts: "Sequence[Interval]") -> "Interval":
+        """Return intervals that follow one another as one; ``groups`` are those of the last."""
+        first, last = parts[0], parts[-1]
+        if len(parts) == 1:
+            return first
+        missed: Counter[str] = Counter()
+        for part in parts:
+            missed.update(part.missed)
+        agent = last.agent
+        if agent is not None and first.agent is not None:
+            agent = replace(agent, before=first.agent.before)
+        return replace(
+            last,
+            start_ns=first.start_ns,
+            counts=_sums([part.counts for part in parts]),
+            received=_sums([part.received for part in parts]),
+            missed=dict(missed),
+            failures_watched=all(part.failures_watched for part in parts),
+            release_late=any(part.release_late for part in parts),
+            agent=agent,
+            cgroups=tuple(one for part in parts for one in part.cgroups),
+            unseen=sum(part.unseen for part in parts),
+        )
+
     def lost(self) -> int:
         """Return how many events of the window did not come through the ring."""
         return sum(self.counts) - sum(self.received)
+
+
+def _sums(counts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*counts, strict=True)))

@@ -185,6 +185,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._runs)
 
+    def __contains__(self, origin: Origin) -> bool:
+        return origin in self._runs
+
     def enter(self, batch: Batch) -> Entered:
         """Enter a batch, and tell the new events from the copies."""
         if not len(batch):

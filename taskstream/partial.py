@@ -1,30 +1,35 @@
 """What one partition of the stream holds of a run: sums by second, and the agent's reports.
 
 Pure: no I/O, no clock. A host's events lie in several partitions, of which one may be read far
-ahead of another; what each of them holds is added up by ``taskstream.closing``.
+ahead of another, or by another process; what each of them holds is added up by
+``taskstream.closing``.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Labels, Origin, take
+from taskstream.cells import SECOND_NS, Cells, cells_from_list, cells_to_list
 from taskstream.charge import Charges
+from taskstream.errors import MessageError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Counts, Tally
+from taskstream.grouping.tally import Choice, Tally
 from taskstream.ledger import Ledger
-from taskstream.record import KINDS
+from taskstream.record import KINDS, VERSION
 from taskstream.report import Report
 
-__all__ = ["SECOND_NS", "Cells", "Partial", "PartialSums", "last_second"]
+__all__ = ["Partial", "PartialSums", "last_second"]
 
-SECOND_NS = 10**9
-"""Length of a cell: an agent's intervals are whole seconds long, and begin at one since boot."""
+MOST_GROUPS = 5_000
+"""Groups of one message, so that it stays below the megabyte that brokers take."""
 
-Cells = dict[int, dict[str, Counts]]
-"""Counts by second since boot, dimension and group."""
+KEEP_CGROUPS = 16_384
+"""Of how many cgroups of a run the paths are kept; events tell them again."""
 
 
 @dataclass(slots=True)
@@ -50,6 +55,57 @@ class Partial:
     reports: list[Report] = field(default_factory=list)
     again: int = 0
     late: int = 0
+
+    def parts(self) -> Iterator["Partial"]:
+        """Yield the same in portions that are short enough for a message; at least one."""
+        part = replace(self, cells={}, charged=self.charged, reports=self.reports)
+        groups = 0
+        for second, dimensions in self.cells.items():
+            more = sum(map(len, dimensions.values()))
+            if part.cells and groups + more > MOST_GROUPS:
+                yield part
+                part, groups = Partial(self.origin, self.read_ms, self.wall_offset_ns), 0
+            part.cells[second] = dimensions
+            groups += more
+        yield part
+
+    def to_map(self) -> dict[str, Any]:
+        """Return the message's map; charges of its reports are in ``charged`` already."""
+        return {
+            "v": VERSION,
+            "kind": "partial",
+            "host": self.origin.host,
+            "boot_id": self.origin.boot_id,
+            "run_ns": self.origin.run_ns,
+            "read_ms": self.read_ms,
+            "wall_offset_ns": self.wall_offset_ns,
+            "cells": cells_to_list(self.cells),
+            "charged": cells_to_list(self.charged),
+            "reports": [replace(report, charges=None).to_map() for report in self.reports],
+            "again": self.again,
+            "late": self.late,
+        }
+
+    @classmethod
+    def from_map(cls, map_: Mapping[str, Any]) -> "Partial":
+        """Read a message's map.
+
+        Raises:
+            MessageError: a member is missing or of another type.
+        """
+        try:
+            return cls(
+                Origin(map_["host"], map_["boot_id"], map_["run_ns"]),
+                map_["read_ms"],
+                map_["wall_offset_ns"],
+                cells_from_list(map_["cells"]),
+                cells_from_list(map_["charged"]),
+                [Report.from_map(report) for report in map_["reports"]],
+                map_["again"],
+                map_["late"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MessageError(f"a partial sum lacks or spoils a member: {error!r}") from None
 
 
 @dataclass(slots=True)
@@ -151,6 +207,7 @@ class PartialSums:
             for second, charges in run.due:
                 run.tally.charge(second, charges)
             run.partial.charged, run.due = run.tally.drain() if run.due else {}, []
+            run.cgroups.trim(KEEP_CGROUPS)
             partials.append(run.partial)
             run.partial = None
         self._changed.clear()
@@ -164,6 +221,30 @@ class PartialSums:
             self._changed.discard(origin)
             self.ledger.forget(origin)
         return old
+
+    # --- what another process needs to go on ---
+
+    def to_map(self, origin: Origin) -> dict[str, Any]:
+        """Return what is known of a run, after `take`, as MessagePack can take it.
+
+        Paths of cgroups are not in it, since events tell them, nor are processes: where rules of
+        the reader decide, it must read on alone.
+        """
+        run = self._runs[origin]
+        return {
+            "touched_ms": run.touched_ms,
+            "ledger": self.ledger.to_map(origin) if origin in self.ledger else None,
+            "charges": [charges.to_map() for charges in run.charges],
+        }
+
+    def restore(self, origin: Origin, map_: Mapping[str, Any]) -> None:
+        """Take back what `to_map` gave."""
+        _, run = self._of(origin, map_["touched_ms"])
+        run.partial = None
+        self._changed.discard(origin)
+        run.charges = [Charges.from_map(charges) for charges in map_["charges"]]
+        if map_["ledger"] is not None:
+            self.ledger.restore(origin, map_["ledger"])
 
 
 def last_second(report: Report) -> int:

@@ -5,146 +5,25 @@ and what was counted of a run is closed into intervals (``taskstream.closing``).
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from taskstream.batch import Batch, Origin
+from taskstream.batch import Batch
 from taskstream.capture.content import Names, content_of
 from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile
-from taskstream.closing import Closing
+from taskstream.cells import SECOND_NS
 from taskstream.consumer.reader import Place, Reader, most_messages
 from taskstream.decode import MessageDecoder
-from taskstream.errors import CaptureError, MessageError
+from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.tally import Choice
-from taskstream.interval import Interval
-from taskstream.partial import Partial, PartialSums
+from taskstream.partial import PartialSums
+from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 from taskstream.report import Report
 
-__all__ = ["FORGET_MS", "SILENT_MS", "Intervals", "Outlet", "RecountTotals", "Recounter"]
-
-FORGET_MS = 3_600_000
-"""For how long nothing of a run may have come before it is forgotten."""
-
-SILENT_MS = 60_000
-"""For how long nothing of a run may have come before its agent is taken to have been killed."""
+__all__ = ["Recounter"]
 
 FOR_EVER_MS = 1 << 62
-
-
-class Outlet(Protocol):
-    """Where intervals go."""
-
-    def interval(self, origin: Origin, interval: Interval) -> None:
-        """Take an interval of a run."""
-
-
-class RecountTotals:
-    """What a recount amounts to.
-
-    Attributes:
-        events: Events that were counted.
-        again: Copies that were left out.
-        refused: Events that were left out because they are copies or came too late.
-        late: Events that came when their interval was closed; counted in the next one.
-        missing: Events that reports tell of and that never came.
-        intervals: Intervals that were told.
-        hosts: Hosts of which there were any.
-        rejected: Messages that are not ours.
-    """
-
-    def __init__(self) -> None:
-        self.events = self.again = self.refused = self.late = self.missing = 0
-        self.intervals = self.rejected = 0
-        self.hosts: set[str] = set()
-        self.reason = ""
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether every event came that reports tell of, and nothing was not understood."""
-        return not (self.missing or self.refused or self.rejected)
-
-    def reject(self, error: MessageError) -> None:
-        """Take note of a message that is not ours."""
-        self.rejected += 1
-        self.reason = self.reason or str(error)
-
-    def line(self) -> str:
-        """Return the closing line."""
-        text = (
-            f"{self.intervals:,} intervals of {len(self.hosts):,} hosts; "
-            f"counted {self.events:,} events once, {self.again:,} copies left out"
-        )
-        for count, what in (
-            (self.late, "came late and were counted in the next interval"),
-            (self.refused, "were copies or too late, and left out"),
-            (self.missing, "are missing from the groups"),
-        ):
-            if count:
-                text += f"; {count:,} {what}"
-        if self.rejected:
-            text += f"; {self.rejected:,} messages were not understood: {self.reason}"
-        return text
-
-
-class Intervals:
-    """Closes the intervals of any number of runs.
-
-    Args:
-        choice: By what to count beside the outcomes.
-        outlet: Where they go.
-        totals: Keeps the books.
-    """
-
-    def __init__(self, choice: Choice, outlet: Outlet, totals: RecountTotals) -> None:
-        self._choice, self._outlet, self._totals = choice, outlet, totals
-        self.runs: dict[Origin, Closing] = {}
-
-    def add(self, partials: Iterable[Partial]) -> None:
-        """Take what was counted."""
-        for partial in partials:
-            run = self.runs.get(partial.origin)
-            if run is None:
-                run = self.runs[partial.origin] = Closing(partial.origin, self._choice)
-            before = run.late
-            run.add(partial)
-            totals = self._totals
-            totals.again += partial.again
-            totals.refused += partial.late
-            totals.late += run.late - before
-            totals.hosts.add(partial.origin.host)
-            for dimensions in partial.cells.values():
-                if "host" in dimensions and "" in dimensions["host"]:
-                    totals.events += int(dimensions["host"][""][:-1].sum())
-
-    def close(self, read_to_ms: int, silent_ms: int, *, over: bool = False) -> None:
-        """Tell the intervals that are over.
-
-        Args:
-            read_to_ms: All that was published up to this moment, less the time that events may
-                be late, has been read.
-            silent_ms: Runs of which nothing came since this moment are over.
-            over: Nothing more will be read.
-        """
-        for origin, run in self.runs.items():
-            before = run.missing
-            for interval in run.close(read_to_ms):
-                self._tell(origin, interval)
-            for interval in run.leave(silent_ms, over=over):
-                self._tell(origin, interval)
-            self._totals.missing += run.missing - before
-
-    def _tell(self, origin: Origin, interval: Interval) -> None:
-        self._totals.intervals += 1
-        self._outlet.interval(origin, interval)
-
-    def forget_before(self, read_ms: int) -> list[Origin]:
-        """Forget the runs of which nothing came since a moment; return which."""
-        old = [origin for origin, run in self.runs.items() if run.touched_ms < read_ms]
-        for origin in old:
-            del self.runs[origin]
-        return old
 
 
 class Recounter:
@@ -155,6 +34,7 @@ class Recounter:
         outlet: Where the intervals go.
         rules: Rules that decide on app groups; None for what the agents had decided.
         late_s: How far, in seconds, an event may come behind others, or behind its report.
+        window_s: How long windows are; 0 for the agents' own intervals.
         now_ms: Unix milliseconds.
     """
 
@@ -165,6 +45,7 @@ class Recounter:
         *,
         rules: AppGroups | None = None,
         late_s: float,
+        window_s: int = 0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.totals = RecountTotals()
@@ -172,7 +53,7 @@ class Recounter:
         self._late_ms = int(late_s * 1000)
         self._decoder = MessageDecoder()
         self._parts: dict[Place, PartialSums] = {}
-        self._intervals = Intervals(choice, outlet, self.totals)
+        self._reducer = Reducer(choice, outlet, self.totals, window_ns=window_s * SECOND_NS)
 
     def _part(self, place: Place) -> PartialSums:
         if place not in self._parts:
@@ -182,8 +63,8 @@ class Recounter:
 
     def _turn(self, read_to_ms: int, silent_ms: int, *, over: bool = False) -> None:
         for part in self._parts.values():
-            self._intervals.add(part.take())
-        self._intervals.close(read_to_ms - self._late_ms, silent_ms, over=over)
+            self._reducer.add(part.take())
+        self._reducer.close(read_to_ms - self._late_ms, silent_ms, over=over)
 
     # --- a topic ---
 
@@ -204,7 +85,7 @@ class Recounter:
             self._turn(read_to_ms, now_ms - SILENT_MS)
             for part in self._parts.values():
                 part.forget_before(now_ms - FORGET_MS)
-            self._intervals.forget_before(now_ms - FORGET_MS)
+            self._reducer.forget_before(now_ms - FORGET_MS)
             if exit_at_end and reader.at_end:
                 self.end()
                 return

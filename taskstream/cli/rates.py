@@ -15,7 +15,8 @@ from taskstream.cli.stopping import stop_signals
 from taskstream.config import read_app_groups
 from taskstream.consumer.reader import Reader
 from taskstream.grouping.tally import Choice
-from taskstream.recount import Outlet, Recounter
+from taskstream.recount import Recounter
+from taskstream.reducer import Outlet
 from taskstream.sink.outlet import HostJson, HostLines
 
 __all__ = ["rates"]

@@ -94,6 +94,11 @@ class CgroupNames:
         while len(self._gone) > self._keep_gone:
             self._gone.popitem(last=False)
 
+    def trim(self, most: int) -> None:
+        """Take those that were learned first to be gone, where too many are known."""
+        for id_ in list(self._known)[: max(0, len(self._known) - most)]:
+            self.remove(id_)
+
     def get(self, id_: int) -> Cgroup | None:
         """Return a cgroup; None for one that was never learned, or forgotten."""
         if id_ in self._tries:

@@ -6,6 +6,7 @@ which has been quiet for longest goes, if it was so for a while; else the new on
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,22 @@ class Roll:
         self._totals[name] = _NOTHING
         self._counted[name] = self._interval
         return True
+
+    def to_map(self) -> dict[str, Any]:
+        """Return all of it as MessagePack can take it."""
+        groups = {
+            name: [self._counted[name], *np.trim_zeros(total, "b").tolist()]
+            for name, total in self._totals.items()
+        }
+        return {"interval": self._interval, "groups": groups}
+
+    def restore(self, map_: Mapping[str, Any]) -> None:
+        """Take back what `to_map` gave."""
+        self._interval = map_["interval"]
+        for name, (counted, *total) in map_["groups"].items():
+            self._counted[name] = counted
+            self._totals[name] = np.zeros(len(COLUMNS), np.int64)
+            self._totals[name][: len(total)] = total
 
 
 _NOTHING = np.zeros(len(COLUMNS), np.int64)

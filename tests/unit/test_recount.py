@@ -19,7 +19,8 @@ from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
 from taskstream.interval import Interval
 from taskstream.record import KINDS
-from taskstream.recount import SILENT_MS, Recounter
+from taskstream.recount import Recounter
+from taskstream.reducer import SILENT_MS
 from taskstream.sink.rates import messages
 from tests.synthetic import WALL_OFFSET_NS, bits, lives
 from tests.synthetic_source import MemorySink
@@ -334,7 +335,7 @@ def test_a_run_of_which_nothing_comes_any_more_is_forgotten():
     assert (len(part), len(part.ledger)) == (1, 1)
     assert part.forget_before(1) == [run.origin]
     assert (len(part), len(part.ledger)) == (0, 0)
-    assert recounter._intervals.forget_before(1) == [run.origin]
+    assert recounter._reducer.forget_before(1) == [run.origin]
 
 
 @pytest.mark.parametrize(

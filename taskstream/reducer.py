@@ -1,0 +1,144 @@
+"""Intervals of any number of runs, closed and told; and the books of that.
+
+Pure: the time is passed in.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from taskstream.batch import Origin
+from taskstream.cells import host_of
+from taskstream.closing import Closing
+from taskstream.errors import MessageError
+from taskstream.grouping.tally import Choice
+from taskstream.interval import Interval
+from taskstream.partial import Partial
+
+__all__ = ["FORGET_MS", "SILENT_MS", "Outlet", "RecountTotals", "Reducer"]
+
+FORGET_MS = 3_600_000
+"""For how long nothing of a run may have come before it is forgotten."""
+
+SILENT_MS = 60_000
+"""For how long nothing of a run may have come before its agent is taken to have been killed."""
+
+
+class Outlet(Protocol):
+    """Where intervals go."""
+
+    def interval(self, origin: Origin, interval: Interval) -> None:
+        """Take an interval of a run."""
+
+
+class RecountTotals:
+    """What a recount amounts to.
+
+    Attributes:
+        events: Events that were counted.
+        again: Copies that were left out.
+        refused: Events that were left out because they are copies or came too late.
+        late: Events that came when their interval was closed; counted in the next one.
+        missing: Events that reports tell of and that never came.
+        intervals: Intervals that were told.
+        hosts: Hosts of which there were any.
+        rejected: Messages that are not ours.
+    """
+
+    def __init__(self) -> None:
+        self.events = self.again = self.refused = self.late = self.missing = 0
+        self.intervals = self.rejected = 0
+        self.hosts: set[str] = set()
+        self.reason = ""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every event came that reports tell of, and nothing was not understood."""
+        return not (self.missing or self.refused or self.rejected)
+
+    def reject(self, error: MessageError) -> None:
+        """Take note of a message that is not ours."""
+        self.rejected += 1
+        self.reason = self.reason or str(error)
+
+    def line(self) -> str:
+        """Return the closing line."""
+        text = (
+            f"{self.intervals:,} intervals of {len(self.hosts):,} hosts; "
+            f"counted {self.events:,} events once, {self.again:,} copies left out"
+        )
+        for count, what in (
+            (self.late, "came late and were counted in the next interval"),
+            (self.refused, "were copies or too late, and left out"),
+            (self.missing, "are missing from the groups"),
+        ):
+            if count:
+                text += f"; {count:,} {what}"
+        if self.rejected:
+            text += f"; {self.rejected:,} messages were not understood: {self.reason}"
+        return text
+
+
+class Reducer:
+    """Closes the intervals of any number of runs.
+
+    Args:
+        choice: By what to count beside the outcomes.
+        outlet: Where they go.
+        totals: Keeps the books.
+        window_ns: How long windows are; 0 for the agents' own intervals.
+    """
+
+    def __init__(
+        self, choice: Choice, outlet: Outlet, totals: RecountTotals, *, window_ns: int = 0
+    ) -> None:
+        self._choice, self._outlet, self._totals = choice, outlet, totals
+        self._window_ns = window_ns
+        self.runs: dict[Origin, Closing] = {}
+
+    def add(self, partials: Iterable[Partial]) -> None:
+        """Take what was counted."""
+        for partial in partials:
+            run = self._run(partial.origin)
+            before = run.late
+            run.add(partial)
+            totals = self._totals
+            totals.again += partial.again
+            totals.refused += partial.late
+            totals.late += run.late - before
+            totals.hosts.add(partial.origin.host)
+            for dimensions in partial.cells.values():
+                totals.events += int(host_of(dimensions).sum())
+
+    def _run(self, origin: Origin) -> Closing:
+        if origin not in self.runs:
+            self.runs[origin] = Closing(origin, self._choice, self._window_ns)
+        return self.runs[origin]
+
+    def close(self, read_to_ms: int, silent_ms: int, *, over: bool = False) -> None:
+        """Tell the intervals that are over.
+
+        Args:
+            read_to_ms: All that was published up to this moment, less the time that events may
+                be late, has been read.
+            silent_ms: Runs of which nothing came since this moment are over.
+            over: Nothing more will be read.
+        """
+        for origin, run in self.runs.items():
+            before = run.missing
+            short = over or run.touched_ms <= silent_ms
+            for interval in run.close(read_to_ms, short=short):
+                self._tell(origin, interval)
+            for interval in run.leave(silent_ms, over=over):
+                self._tell(origin, interval)
+            self._totals.missing += run.missing - before
+
+    def _tell(self, origin: Origin, interval: Interval) -> None:
+        self._totals.intervals += 1
+        self._outlet.interval(origin, interval)
+
+    def forget_before(self, read_ms: int) -> list[Origin]:
+        """Forget the runs of which nothing came since a moment; return which."""
+        old = [origin for origin, run in self.runs.items() if run.touched_ms < read_ms]
+        for origin in old:
+            del self.runs[origin]
+        return old
