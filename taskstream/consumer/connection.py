@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from taskstream.errors import BrokerError, ConfigError
 from taskstream.refusal import refusal
 
-__all__ = ["LOG", "Connection"]
+__all__ = ["Connection", "admin_client"]
 
-LOG = logging.getLogger("taskstream.kafka")
+_LOG = logging.getLogger("taskstream.kafka")
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 
@@ -45,7 +46,7 @@ class Connection:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "logger": LOG,
+            "logger": _LOG,
             **config,
             **(settings or {}),
         }
@@ -100,3 +101,18 @@ class Connection:
 
     def _waiting(self, error: KafkaError) -> str:
         return f"{error.str()}: waiting for broker {self._bootstrap}"
+
+
+def admin_client(bootstrap: str, settings: Mapping[str, str] | None) -> AdminClient:
+    """Return an admin client that connects as a consumer with these settings does."""
+    config: dict[str, Any] = {k: v for k, v in (settings or {}).items() if _for_admin(k)}
+    config |= {"bootstrap.servers": bootstrap, "logger": _LOG}
+    return AdminClient(config)
+
+
+def _for_admin(name: str) -> bool:
+    """Tell whether a setting means something to an admin client."""
+    return name.startswith(
+        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "reconnect.",
+         "enable.ssl", "client.", "log", "metadata.", "oauthbearer", "enable.sasl")
+    )  # fmt: skip

@@ -80,7 +80,16 @@ LAYERS = {
         "target",
         "topic_admin",
     ],
-    "joint": ["config", "effective", "groups", "pipeline", "recount", "replay", "steering"],
+    "joint": [
+        "config",
+        "effective",
+        "fleet",
+        "groups",
+        "pipeline",
+        "recount",
+        "replay",
+        "steering",
+    ],
     "face": ["cli", "__main__"],
 }
 
@@ -95,6 +104,7 @@ OUTSIDE = {
         "refusal",
         "sink.kafka",
         "sink.kafka_start",
+        "sink.transaction",
         "topic_admin",
     ],
     "ctypes": [
