@@ -3,18 +3,17 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from taskstream.errors import BrokerError, ConfigError
+from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_client, no_answer
 from taskstream.refusal import refusal
 
-__all__ = ["LOG", "Connection"]
+__all__ = ["Connection"]
 
-LOG = logging.getLogger("taskstream.kafka")
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 
@@ -45,14 +44,10 @@ class Connection:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "logger": LOG,
             **config,
             **(settings or {}),
         }
-        try:
-            self.consumer = Consumer(whole)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        self.consumer = make_client(Consumer, whole)
 
     def partitions(self, topic: str, answer_s: float) -> set[int]:
         """Return the partitions of a topic.
@@ -68,12 +63,7 @@ class Connection:
             found = self.consumer.list_topics(topic, timeout=answer_s).topics[topic]
         except KafkaException as error:
             self.consumer.poll(0)  # tells why
-            if self._refusal:
-                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
-            raise BrokerError(
-                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
-                "check the address and that the broker runs"
-            ) from None
+            raise no_answer(self._bootstrap, error, self._refusal) from None
         if found.error is not None:
             raise BrokerError(
                 f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"

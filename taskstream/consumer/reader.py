@@ -17,11 +17,11 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
-from taskstream.consumer.connection import LOG, Connection
+from taskstream.consumer.connection import Connection
 from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_admin
 
 __all__ = ["Place", "Reader", "Stretch", "most_messages"]
 
@@ -116,10 +116,8 @@ class Reader:
         }
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
-        client: dict[str, Any] = {k: v for k, v in (settings or {}).items() if _for_admin(k)}
-        client |= {"bootstrap.servers": bootstrap, "logger": LOG}
-        self._admin = AdminClient(client)
         try:
+            self._admin = make_admin(bootstrap, settings)
             self.counts = {
                 topic: len(self._connection.partitions(topic, self._answer_s)) for topic in topics
             }
@@ -281,11 +279,3 @@ def most_messages(messages: int, events: int) -> int:
     if not messages:
         return FIRST_MESSAGES
     return min(MOST_MESSAGES, max(1, MOST_EVENTS * messages // max(1, events)))
-
-
-def _for_admin(name: str) -> bool:
-    """Tell whether a setting means something to an admin client."""
-    return name.startswith(
-        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "reconnect.",
-         "enable.ssl", "client.", "log", "metadata.", "oauthbearer", "enable.sasl")
-    )  # fmt: skip
