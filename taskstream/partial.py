@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from taskstream.batch import Batch, Labels, Origin, take
 from taskstream.cells import SECOND_NS, Cells, cells_from_list, cells_to_list
 from taskstream.charge import Charges
+from taskstream.decode import Decoded
 from taskstream.errors import MessageError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.names import CgroupNames
@@ -179,6 +180,14 @@ class PartialSums:
             if self._rules is not None:
                 charges = replace(charges, labels=None)
             run.due.append((last_second(report), charges))
+
+    def take_in(self, decoded: Decoded, read_ms: int) -> int:
+        """Take what messages held; return how many events."""
+        for batch in decoded.batches:
+            self.add(batch, read_ms)
+        for report in decoded.reports:
+            self.report(report, read_ms)
+        return sum(map(len, decoded.batches))
 
     def learn(self, origin: Origin, id_: int, path: str) -> None:
         """Take note of a cgroup's path."""

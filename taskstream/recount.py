@@ -79,28 +79,22 @@ class Recounter:
             stretches = reader.read(0.5, most)
             events = sum(self.messages(one.place, one.values) for one in stretches)
             most = most_messages(sum(len(one.values) for one in stretches), events)
-            now_ms = self._now_ms()
             reached = reader.read_to_ms
             read_to_ms = min((reached.get(place, 0) for place in reader.places), default=0)
-            self._turn(read_to_ms, now_ms - SILENT_MS)
+            self._turn(read_to_ms, read_to_ms - SILENT_MS)
             for part in self._parts.values():
-                part.forget_before(now_ms - FORGET_MS)
-            self._reducer.forget_before(now_ms - FORGET_MS)
+                part.forget_before(read_to_ms - FORGET_MS)
+            self._reducer.forget_before(read_to_ms - FORGET_MS)
             if exit_at_end and reader.at_end:
                 self.end()
                 return
 
     def messages(self, place: Place, values: Sequence[bytes]) -> int:
         """Count the messages of a partition; return how many events they held."""
-        part, now_ms = self._part(place), self._now_ms()
         decoded = self._decoder.decode(values)
-        for batch in decoded.batches:
-            part.add(batch, now_ms)
-        for report in decoded.reports:
-            part.report(report, now_ms)
         for _, error in decoded.rejected:
             self.totals.reject(error)
-        return sum(map(len, decoded.batches))
+        return self._part(place).take_in(decoded, self._now_ms())
 
     def end(self) -> None:
         """Close what there is: nothing more comes."""

@@ -94,11 +94,13 @@ class Reducer:
         self._choice, self._outlet, self._totals = choice, outlet, totals
         self._window_ns = window_ns
         self.runs: dict[Origin, Closing] = {}
+        self._changed: dict[Origin, bool] = {}
 
     def add(self, partials: Iterable[Partial]) -> None:
         """Take what was counted."""
         for partial in partials:
             run = self._run(partial.origin)
+            self._changed.setdefault(partial.origin, False)
             before = run.late
             run.add(partial)
             totals = self._totals
@@ -133,6 +135,7 @@ class Reducer:
             self._totals.missing += run.missing - before
 
     def _tell(self, origin: Origin, interval: Interval) -> None:
+        self._changed[origin] = True
         self._totals.intervals += 1
         self._outlet.interval(origin, interval)
 
@@ -141,4 +144,10 @@ class Reducer:
         old = [origin for origin, run in self.runs.items() if run.touched_ms < read_ms]
         for origin in old:
             del self.runs[origin]
+            self._changed.pop(origin, None)
         return old
+
+    def changes(self) -> list[tuple[Origin, bool]]:
+        """Return the runs that are not as they were, and whether any interval was closed."""
+        changed, self._changed = self._changed, {}
+        return list(changed.items())

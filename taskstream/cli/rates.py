@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,12 +13,16 @@ from taskstream.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.cli.stopping import stop_signals
+from taskstream.columns import pack
 from taskstream.config import read_app_groups
 from taskstream.consumer.reader import Reader
+from taskstream.fleet import FleetMember, FleetOptions, make_topics
 from taskstream.grouping.tally import Choice
+from taskstream.json_message import dump
 from taskstream.recount import Recounter
 from taskstream.reducer import Outlet
 from taskstream.sink.outlet import HostJson, HostLines
+from taskstream.sink.rates import RatesRecords
 
 __all__ = ["rates"]
 
@@ -47,8 +52,40 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     show_default=True,
     help="Whose formulas.",
 )
+@click.option(
+    "--window",
+    "window_s",
+    type=click.IntRange(0, 86_400),
+    default=0,
+    metavar="SECONDS",
+    help="Join the intervals to windows of this length since boot.  [default: the agents' own]",
+)
+@click.option(
+    "--group",
+    metavar="NAME",
+    help="Share the work with all that are started with this name, and go on where it was left.",
+)
+@click.option(
+    "--instance",
+    metavar="NAME",
+    help="--group: name of this process, which finds its partitions again after a restart.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON per host and interval.")
-@click.option("--to", type=click.Choice(["prometheus"]), help="Serve metrics instead.")
+@click.option(
+    "--to",
+    type=click.Choice(["kafka", "prometheus"]),
+    help="Write to a topic, each interval exactly once; or serve metrics.",
+)
+@click.option(
+    "--output-topic", metavar="TOPIC", help="kafka: topic of the rates.  [default: GROUP-rates]"
+)
+@click.option(
+    "--message",
+    type=click.Choice(["msgpack", "json"]),
+    default="msgpack",
+    show_default=True,
+    help="kafka: format of the messages.",
+)
 @click.option(
     "--listen",
     default="127.0.0.1:9467",
@@ -78,8 +115,13 @@ def rates(
     by: tuple[str, ...],
     apps_groups: Path | None,
     semantics: str,
+    window_s: int,
+    group: str | None,
+    instance: str | None,
     as_json: bool,
     to: str | None,
+    output_topic: str | None,
+    message: str,
     listen: str,
     late_s: float,
     limit: int,
@@ -91,13 +133,26 @@ def rates(
     """Recompute the charts of one host or many from their raw events, of captures or a topic.
 
     The intervals are those of the agents; with all events of a host there, its charts are those
-    that its agent drew. Copies of events count once. Exits with 3 if events are missing or were
-    not understood.
+    that its agent drew. Copies of events count once. With --group, any number of processes share
+    the work, and any of them may be killed: see docs/fleet.md. Exits with 3 if events are missing
+    or were not understood.
     """
     if bool(paths) == (bootstrap is not None):
         raise click.UsageError("give either FILE or --bootstrap")
     if to is not None and as_json:
         raise click.UsageError(f"--to {to} and --json exclude each other")
+    if group is None and (instance is not None or to == "kafka"):
+        given = "--instance" if instance is not None else "--to kafka"
+        raise click.UsageError(f"{given} needs --group, the name under which progress is kept")
+    if group is not None and bootstrap is None:
+        raise click.UsageError("--group needs --bootstrap: files are read alone")
+    if group is not None and apps_groups is not None:
+        raise click.UsageError(
+            "--apps-groups and --group exclude each other: a process is in its parent's group "
+            "where no rule says otherwise, and a member of a group sees a part of a host only"
+        )
+    if (output_topic is not None or message != "msgpack") and to != "kafka":
+        raise click.UsageError("--output-topic and --message belong to --to kafka")
     choice = Choice(
         apps="app" in by or apps_groups is not None,
         cgroups=bool({"cgroup", "service"} & set(by)),
@@ -105,23 +160,59 @@ def rates(
         users="user" in by,
         limit=limit,
     )
-    rules = read_app_groups(apps_groups) if apps_groups is not None else None
     with ExitStack() as stack:
-        outlet = stack.enter_context(_outlet(to, listen, semantics, as_json=as_json))
-        recount = Recounter(choice, outlet, rules=rules, late_s=late_s)
         stopped = stack.enter_context(stop_signals())
-        try:
+        if group is not None and bootstrap is not None:
+            options = FleetOptions(
+                bootstrap=bootstrap,
+                topic=topic,
+                group=group,
+                instance=instance,
+                choice=choice,
+                late_s=late_s,
+                window_s=window_s,
+                from_end=from_end,
+                settings=kafka_settings(kafka),
+            )
+            output = (output_topic or f"{group}-rates") if to == "kafka" else None
+            topics = make_topics(options, output)
+            if output is not None:
+                records = RatesRecords(output, semantics, dump if message == "json" else pack)
+                member = FleetMember(options, topics, records, records.take)
+                _say(f"rates go to topic {output}")
+            else:
+                outlet = stack.enter_context(_outlet(to, listen, semantics, as_json=as_json))
+                member = FleetMember(options, topics, outlet)
+            stack.enter_context(member)
+            totals = member.totals
+            work = partial(
+                member.run, _stop(member.reader, lambda: stopped.asked), exit_at_end=exit_at_end
+            )
+        else:
+            rules = read_app_groups(apps_groups) if apps_groups is not None else None
+            outlet = stack.enter_context(_outlet(to, listen, semantics, as_json=as_json))
+            recount = Recounter(choice, outlet, rules=rules, late_s=late_s, window_s=window_s)
+            totals = recount.totals
             if bootstrap is None:
                 files = [stack.enter_context(CaptureFile(path)) for path in paths]
-                recount.captures(files, lambda: stopped.asked, skip_damaged=skip_damaged)
+                work = partial(
+                    recount.captures, files, lambda: stopped.asked, skip_damaged=skip_damaged
+                )
             else:
                 reader = stack.enter_context(
                     Reader(bootstrap, [topic], from_end=from_end, settings=kafka_settings(kafka))
                 )
-                recount.topic(reader, _stop(reader, lambda: stopped.asked), exit_at_end=exit_at_end)
+                work = partial(
+                    recount.topic,
+                    reader,
+                    _stop(reader, lambda: stopped.asked),
+                    exit_at_end=exit_at_end,
+                )
+        try:
+            work()
         finally:
-            _say(recount.totals.line())
-    sys.exit(0 if recount.totals.complete else LOSSES)
+            _say(totals.line())
+    sys.exit(0 if totals.complete else LOSSES)
 
 
 @contextmanager

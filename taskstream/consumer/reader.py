@@ -5,7 +5,7 @@ Rim: touches a broker through confluent-kafka. It knows nothing of what the mess
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -32,6 +32,9 @@ MOST_EVENTS = 100_000
 """How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
 
 FIRST_MESSAGES = 500
+
+COMMITTED_S = 60
+"""How long to wait for committed offsets: longer than any transaction of another member."""
 
 ASK_MS = 500
 """How often the ends of the partitions are asked for."""
@@ -71,6 +74,7 @@ class Reader:
         group: Share the partitions with the other members of this group (cooperatively: what
             moves is taken from one and given to another, the rest goes on); None to read all.
         from_end: Where nothing was committed, begin with what comes from now on.
+        whole_topics: Topics that are read from their beginning, ``from_end`` or not.
         on_gained: Told of partitions before their first message comes.
         on_losing: Told of partitions while they are this member's still, to commit.
         on_lost: Told of partitions that are another's already: nothing of them may be committed.
@@ -79,6 +83,7 @@ class Reader:
 
     Attributes:
         counts: How many partitions each topic has.
+        ends: Of the partitions that it has, the offset behind what was read.
         from_start: Nothing of the partitions that it ever had was read before, by this group.
 
     Raises:
@@ -93,6 +98,7 @@ class Reader:
         *,
         group: str | None = None,
         from_end: bool = False,
+        whole_topics: Sequence[str] = (),
         on_gained: Told = lambda _places: None,
         on_losing: Told = lambda _places: None,
         on_lost: Told = lambda _places: None,
@@ -101,9 +107,13 @@ class Reader:
     ) -> None:
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
-        self._ends: dict[Place, int] = {}
+        self._from_end, self._whole_topics = from_end, whole_topics
+        self._member: str | None = None
+        self.ends: dict[Place, int] = {}
         self._at_end: set[Place] = set()
         self._places: set[Place] = set()
+        self._moved: set[Place] = set()
+        self._expected: dict[Place, int] = {}
         self._read_to_ms: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._asked_ms = 0
@@ -147,8 +157,21 @@ class Reader:
     def _assigned(self, given: Sequence[TopicPartition]) -> None:
         # The offsets first: the broker gives none while a transaction of their last owner is
         # open, so what that owner left behind is there when `on_gained` looks for it.
-        stored = self._consumer.committed(list(given), timeout=60)
+        try:
+            stored = self._consumer.committed(list(given), timeout=COMMITTED_S)
+        except KafkaException as error:
+            raise BrokerError(
+                f"broker {self._bootstrap} does not say what group {self._group} has committed: "
+                f"{error.args[0].str()}"
+            ) from None
         self.from_start &= all(one.offset < 0 for one in stored)
+        self._member = self._consumer.memberid()
+        for one in stored:
+            if one.offset >= 0:
+                self.ends[Place(one.topic, one.partition)] = one.offset
+            else:
+                late = self._from_end and one.topic not in self._whole_topics
+                one.offset = OFFSET_END if late else OFFSET_BEGINNING
         self._gain([Place(one.topic, one.partition) for one in given])
         self._consumer.incremental_assign(stored)
 
@@ -157,14 +180,45 @@ class Reader:
         self._on_gained(places)
 
     def _revoked(self, taken: Sequence[TopicPartition], told: Told) -> None:
-        places = [Place(one.topic, one.partition) for one in taken]
-        told(places)
+        told([Place(one.topic, one.partition) for one in taken])
+        self._give_up(taken)
+
+    def _give_up(self, taken: Sequence[TopicPartition]) -> None:
         self._consumer.incremental_unassign(list(taken))
-        for place in places:
+        for one in taken:
+            place = Place(one.topic, one.partition)
             self._places.discard(place)
+            self._moved.add(place)
             self._at_end.discard(place)
-            self._ends.pop(place, None)
+            self.ends.pop(place, None)
             self._read_to_ms.pop(place, None)
+
+    def rewind(self) -> None:
+        """Go back to what was committed, as if the partitions had just been gained.
+
+        Raises:
+            BrokerError: the broker does not say what was committed.
+        """
+        self._rewind(self._places)
+
+    def _rewind(self, places: Collection[Place]) -> None:
+        mine = [TopicPartition(*place) for place in places]
+        self._give_up(mine)
+        self._assigned(mine)
+
+    def membership(self) -> Any:
+        """Return what shows a transaction that this member is one of the group; None if it is not.
+
+        A member that was put out of the group and has not taken notice yet must not commit.
+        """
+        shown = self._consumer.consumer_group_metadata()
+        # Without an id the broker would take it for a client that is too old to have one.
+        return shown if self._member and self._consumer.memberid() == self._member else None
+
+    def expect(self, ends: Mapping[Place, int]) -> None:
+        """Take note that something was just written to partitions, up to these offsets."""
+        self._expected.update(ends)
+        self._at_end -= {place for place, end in ends.items() if self.ends.get(place, 0) < end}
 
     @property
     def places(self) -> set[Place]:
@@ -189,22 +243,28 @@ class Reader:
             BrokerError: reading is refused, or the connection is lost for good.
         """
         values: defaultdict[Place, list[bytes]] = defaultdict(list)
+        self._moved.clear()
         for message in self._consumer.consume(most, timeout_s):
             place = Place(message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
+                if place in self._moved:
+                    continue
                 values[place].append(message.value() or b"")
-                self._ends[place] = (message.offset() or 0) + 1
+                self.ends[place] = (message.offset() or 0) + 1
                 self._at_end.discard(place)
                 self._connection.trouble = ""
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._at_end.add(place)
-                self._ends[place] = max(self._ends.get(place, 0), message.offset() or 0)
+                self.ends[place] = max(self.ends.get(place, 0), message.offset() or 0)
+                if self.ends[place] >= self._expected.get(place, 0):
+                    self._at_end.add(place)
             else:
                 self._connection.take(error, place.topic, grouped=self._group is not None)
+        if self._moved & self._places:  # gone and back: what came before and after is mixed
+            self._rewind(self._moved & self._places)
         self._look()
         return [
-            Stretch(place, listed, self._ends[place])
+            Stretch(place, listed, self.ends[place])
             for place, listed in values.items()
             if place in self._places
         ]
@@ -233,7 +293,7 @@ class Reader:
                 if place not in self._places or future.exception() is not None:
                     continue
                 end = future.result().offset
-                if end == 0 or self._ends.get(place, 0) >= end:
+                if end == 0 or self.ends.get(place, 0) >= end:
                     self._read_to_ms[place] = asked_ms
                 else:
                     waited[one] = future

@@ -3,16 +3,18 @@
 Rim: publishes through whoever has a producer. ``schemas/rates.json`` describes the messages.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Protocol
 
 from taskstream.batch import Origin
+from taskstream.changelog import Outgoing
 from taskstream.chart import DOCUMENTED, SCOPES, Drawing, draw
+from taskstream.columns import pack
 from taskstream.interval import Interval
 from taskstream.record import VERSION
 
-__all__ = ["Publisher", "RatesTopic", "messages"]
+__all__ = ["Publisher", "RatesRecords", "RatesTopic", "messages"]
 
 MOST_GROUPS = 2000
 
@@ -47,13 +49,39 @@ class RatesTopic:
     def interval(self, interval: Interval) -> None:
         """Publish the charts of an interval."""
         for message in messages(interval, self._origin, self._semantics):
-            self._publisher.send(
-                "rates",
-                self._topic,
-                message,
-                f"{self._origin.host}/{message['chart']}".encode(),
-                interval.wall_ns // 1_000_000,
-            )
+            stamp_ms = interval.wall_ns // 1_000_000
+            self._publisher.send("rates", self._topic, message, _key(message), stamp_ms)
+
+
+class RatesRecords:
+    """Makes the same of intervals of any number of runs, for whoever writes them.
+
+    Args:
+        topic: Where to.
+        semantics: Whose formulas, ``documented`` or ``netdata``.
+        packed: Makes a message's bytes.
+    """
+
+    def __init__(
+        self, topic: str, semantics: str = DOCUMENTED, packed: Callable[[Any], bytes] = pack
+    ) -> None:
+        self._topic, self._semantics, self._packed = topic, semantics, packed
+        self._records: list[Outgoing] = []
+
+    def interval(self, origin: Origin, interval: Interval) -> None:
+        """Take an interval of a run."""
+        for message in messages(interval, origin, self._semantics):
+            value, stamp_ms = self._packed(message), interval.wall_ns // 1_000_000
+            self._records.append(Outgoing(self._topic, None, _key(message), value, stamp_ms))
+
+    def take(self) -> list[Outgoing]:
+        """Return the messages of the intervals that came since the last call."""
+        records, self._records = self._records, []
+        return records
+
+
+def _key(message: Mapping[str, Any]) -> bytes:
+    return f"{message['host']}/{message['chart']}".encode()
 
 
 def messages(interval: Interval, origin: Origin, semantics: str) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,7 @@ LAYERS = {
         "batch_message",
         "board",
         "cells",
+        "changelog",
         "chart",
         "closing",
         "collection",
@@ -40,6 +41,7 @@ LAYERS = {
         "digits",
         "drops",
         "encode",
+        "fleet_topic",
         "grouping",
         "hook",
         "json_message",
@@ -56,6 +58,7 @@ LAYERS = {
         "selection",
         "sequence",
         "shape",
+        "share",
         "table",
         "topic",
         "vocabulary",
@@ -78,7 +81,16 @@ LAYERS = {
         "target",
         "topic_admin",
     ],
-    "joint": ["config", "effective", "groups", "pipeline", "recount", "replay", "steering"],
+    "joint": [
+        "config",
+        "effective",
+        "fleet",
+        "groups",
+        "pipeline",
+        "recount",
+        "replay",
+        "steering",
+    ],
     "face": ["cli", "__main__"],
 }
 
@@ -94,6 +106,7 @@ OUTSIDE = {
         "refusal",
         "sink.kafka",
         "sink.kafka_start",
+        "sink.transaction",
         "topic_admin",
     ],
     "ctypes": [
@@ -108,9 +121,11 @@ OUTSIDE = {
         "batch_message",
         "board.gatherer",
         "capture.content",
+        "changelog",
         "columns",
         "cli.event_line",
         "decode",
+        "share",
     ],
     "prometheus_client": ["sink.outlet", "sink.prometheus"],
     "pyarrow": ["arrow", "sink.table"],
@@ -182,3 +197,14 @@ def test_a_module_leaves_the_outside_to_those_whose_it_is(module):
             assert allowed or not is_in(target, outside), (
                 f"line {line}: {outside} is for {', '.join(known) or 'nobody yet'}"
             )
+
+
+def test_contributing_shows_the_same_table():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (PACKAGE.parent / "CONTRIBUTING.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
+    shown = {row[0]: row[1].split(", ") for row in rows if row[0] in LAYERS}
+    layers = {layer: [e for e in entries if e != "__main__"] for layer, entries in LAYERS.items()}
+    assert shown == layers

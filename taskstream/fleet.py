@@ -1,0 +1,261 @@
+"""Rates from the raw events by a group of processes, any of which may be killed at any time.
+
+Joint. Each member reads partitions of the events and of the partial sums, and writes what follows
+from them (``taskstream.share``) together with how far it has read, in one transaction.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+from uuid import uuid4
+
+from taskstream.changelog import Outgoing
+from taskstream.consumer.reader import Place, Reader, most_messages
+from taskstream.consumer.state import StateReader
+from taskstream.errors import BrokerError, ConfigError, MessageError
+from taskstream.fleet_topic import ChangelogPlan, GroupTopics, PartialsPlan, check_counts
+from taskstream.grouping.tally import Choice
+from taskstream.reducer import Outlet, RecountTotals
+from taskstream.share import Share
+from taskstream.sink.transaction import AbortedError, Transactions
+from taskstream.topic import TopicPlan
+from taskstream.topic_admin import TopicAdmin
+
+__all__ = ["FleetMember", "FleetOptions", "make_topics"]
+
+TURN_S = 1.0
+"""How often a member commits."""
+
+MOST_ABORTS = 5
+"""After how many transactions on end that did not come about a member gives up."""
+
+SEEN_S = 10
+"""How long brokers may take to know of a topic that was made."""
+
+SESSION_MS = 10_000
+"""How long a member may be silent before its partitions are given to others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetOptions:
+    """How a member works.
+
+    Attributes:
+        bootstrap: Broker addresses.
+        topic: The topic with the events.
+        group: The consumer group.
+        instance: Name of this member, under which it finds its partitions again when it comes
+            back soon; None for none.
+        choice: By what to count beside the outcomes.
+        late_s: How far, in seconds, an event may come behind others, or behind its report.
+        window_s: How long windows are; 0 for the agents' own intervals.
+        from_end: Where the group has read nothing yet, begin with what comes from now on.
+        settings: librdkafka settings of the user.
+    """
+
+    bootstrap: str
+    topic: str
+    group: str
+    instance: str | None = None
+    choice: Choice = field(default_factory=Choice)
+    late_s: float = 10
+    window_s: int = 0
+    from_end: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_topics(options: FleetOptions, output: str | None) -> GroupTopics:
+    """Make the topics of the group that are not there yet.
+
+    Args:
+        options: How the members work.
+        output: Topic of the rates; None if nobody wants one.
+
+    Raises:
+        BrokerError: no broker answers, there are no events, or a topic cannot be made.
+        ConfigError: a topic that is there does not fit.
+    """
+    topics = GroupTopics.of(options.group, options.topic)
+    admin = TopicAdmin(options.bootstrap, options.settings)
+    events = admin.describe(options.topic)
+    if events is None:
+        raise BrokerError(f"topic {options.topic} does not exist on {options.bootstrap}")
+    count = len(events.copies)
+    partials = _ensure(admin, topics.partials, PartialsPlan(partitions=count))
+    counts = {
+        topics.events: count,
+        topics.partials: partials,
+        topics.counting: _ensure(admin, topics.counting, ChangelogPlan(partitions=count)),
+        topics.closing: _ensure(admin, topics.closing, ChangelogPlan(partitions=partials)),
+    }
+    check_counts(topics, counts)
+    if output is not None:
+        _ensure(admin, output, TopicPlan(partitions=count))
+    return topics
+
+
+def _ensure(admin: TopicAdmin, topic: str, plan: TopicPlan) -> int:
+    """Make a topic if it is not there; return how many partitions it has."""
+    end = time.monotonic() + SEEN_S
+    while (state := admin.describe(topic)) is None:
+        if time.monotonic() > end:
+            raise BrokerError(f"topic {topic} was made, and is not there after {SEEN_S} s")
+        if admin.create(topic, plan):
+            continue
+        time.sleep(0.2)  # made just now, and not known to every broker yet
+    return len(state.copies)
+
+
+class FleetMember:
+    """One of the processes that share the work.
+
+    Args:
+        options: How it works.
+        topics: The group's topics, which exist.
+        outlet: Where intervals go.
+        output: Returns what the outlet has to write into topics since the last call.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value.
+        BrokerError: no broker answers, or something is refused.
+    """
+
+    def __init__(
+        self,
+        options: FleetOptions,
+        topics: GroupTopics,
+        outlet: Outlet,
+        output: Callable[[], list[Outgoing]] = list,
+    ) -> None:
+        self._options, self._topics, self._output = options, topics, output
+        self._aborts, self._rewind = 0, False
+        self._committed: dict[Place, int] = {}
+        name = f"{options.group}-{options.instance or uuid4()}"
+        consumer = {"session.timeout.ms": str(SESSION_MS)}
+        if options.instance is not None:
+            consumer["group.instance.id"] = options.instance
+        self._transactions = Transactions(options.bootstrap, name, options.settings)
+        self._state = StateReader(options.bootstrap, options.settings)
+        self.reader = Reader(
+            options.bootstrap,
+            [topics.events, topics.partials],
+            group=options.group,
+            from_end=options.from_end,
+            whole_topics=[topics.partials],
+            on_gained=self._gained,
+            on_losing=self._losing,
+            on_lost=self._lost,
+            settings=consumer | dict(options.settings),
+        )
+        self._share = Share(
+            topics,
+            self.reader.counts,
+            options.choice,
+            outlet,
+            late_s=options.late_s,
+            window_s=options.window_s,
+        )
+
+    @property
+    def totals(self) -> RecountTotals:
+        """What this member's part of the work amounts to."""
+        return self._share.totals
+
+    # --- whose partitions ---
+
+    def _gained(self, places: Sequence[Place]) -> None:
+        for place in places:
+            log = self._topics.changelog_of(place.topic)
+            try:
+                self._share.gain(*place, self._state.read(log, place.partition))
+            except MessageError as error:
+                raise ConfigError(
+                    f"topic {log} is none of group {self._options.group}: {error}: "
+                    "name another --group"
+                ) from None
+
+    def _losing(self, places: Sequence[Place]) -> None:
+        self._commit(progress=False)
+        self._lost(places)
+
+    def _lost(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._share.lose(*place)
+            self._committed.pop(place, None)
+
+    # --- working ---
+
+    def run(self, stop: Callable[[], bool], *, exit_at_end: bool = False) -> None:
+        """Work until told to stop, or until there is nothing more to read at present.
+
+        Raises:
+            BrokerError: reading or writing is refused, or the connection is lost for good.
+            ConfigError: other members count by something else.
+        """
+        most, due = most_messages(0, 0), 0.0
+        while not stop():
+            stretches = self.reader.read(0.2, most)
+            if self._rewind:
+                self._rewind = False
+                self.reader.rewind()
+                continue
+            now_ms = time.time_ns() // 1_000_000
+            events = sum(self._share.take(*one.place, one.values, now_ms) for one in stretches)
+            most = most_messages(sum(len(one.values) for one in stretches), events)
+            idle = exit_at_end and self.reader.at_end
+            if time.monotonic() >= due or idle:
+                busy = self._commit(progress=not idle)
+                due = time.monotonic() + TURN_S
+                if idle and not busy and self.reader.at_end:
+                    return
+        self._commit(progress=False)
+
+    def _commit(self, *, progress: bool) -> bool:
+        """Write what there is to say; tell whether there was anything."""
+        if self._rewind:
+            return True
+        reached = self.reader.read_to_ms
+        read_to_ms = {
+            place.partition: reached[place]
+            for place in self.reader.places
+            if place.topic == self._topics.events and place in reached
+        }
+        messages = self._share.turn(read_to_ms, progress=progress) + self._output()
+        ends = {
+            place: end
+            for place, end in self.reader.ends.items()
+            if self._committed.get(place) != end
+        }
+        if not messages and not ends:
+            return False
+        try:
+            written = self._transactions.commit(
+                messages,
+                [(*place, end) for place, end in ends.items()],
+                self.reader.membership,
+            )
+        except AbortedError as error:
+            self._aborts += 1
+            self._rewind = True
+            if self._aborts >= MOST_ABORTS:
+                raise BrokerError(
+                    f"{self._aborts} transactions on end did not come about: {error}"
+                ) from None
+            return True
+        self._aborts = 0
+        self._committed.update(ends)
+        self.reader.expect({Place(*place): end for place, end in written.items()})
+        return bool(messages)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self.reader.close()
+        self._state.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._rewind |= error is not None  # what there is was not taken to its end
+        self.close()

@@ -1,0 +1,233 @@
+"""A member's share of a group's work: the partitions that it has, and what it says of them.
+
+Pure: no I/O, no clock. The work has two stages. A partition of the events is counted into partial
+sums, which go to the partition of a second topic where all of a host's come together. A partition
+of the partial sums is closed into intervals. Whatever a partition of either has in mind is said in
+a changelog, so that another member can go on with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgpack
+
+from taskstream.cells import SECOND_NS
+from taskstream.changelog import Changelog, Key, Outgoing, states
+from taskstream.closing import Closing
+from taskstream.columns import pack
+from taskstream.decode import MessageDecoder
+from taskstream.errors import ConfigError, MessageError
+from taskstream.fleet_topic import GroupTopics, home_of
+from taskstream.grouping.tally import Choice
+from taskstream.partial import Partial, PartialSums
+from taskstream.record import VERSION
+from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
+
+__all__ = ["Share"]
+
+FORMAT = 1
+"""Of partial sums and changelogs; members that write another one cannot share the work."""
+
+
+class Share:
+    """What one member has in mind.
+
+    Args:
+        topics: The group's topics.
+        counts: How many partitions each of them has.
+        choice: By what to count beside the outcomes.
+        outlet: Where the intervals go.
+        late_s: How far, in seconds, an event may come behind others, or behind its report.
+        window_s: How long windows are; 0 for the agents' own intervals.
+    """
+
+    def __init__(
+        self,
+        topics: GroupTopics,
+        counts: Mapping[str, int],
+        choice: Choice,
+        outlet: Outlet,
+        *,
+        late_s: float,
+        window_s: int = 0,
+    ) -> None:
+        self.totals = RecountTotals()
+        self._topics, self._counts = topics, counts
+        self._choice, self._outlet = choice, outlet
+        self._late_ms = int(late_s * 1000)
+        self._window_ns = window_s * SECOND_NS
+        self._by = asdict(choice) | {"window_s": window_s, "format": FORMAT}
+        self._decoder = MessageDecoder()
+        self._counting: dict[int, _Counting] = {}
+        self._closing: dict[int, _Closing] = {}
+
+    # --- whose partitions ---
+
+    def gain(self, topic: str, partition: int, entries: Mapping[bytes, bytes]) -> None:
+        """Take a partition over.
+
+        Args:
+            topic: Of the events, or of the partial sums.
+            partition: Which partition of it.
+            entries: What its changelog holds: the last value of each key.
+
+        Raises:
+            ConfigError: whoever had it counted by something else.
+            MessageError: the changelog is none of ours.
+        """
+        found, pieces = states(entries)
+        for state in found.values():
+            self._check(state)
+        log = Changelog(self._topics.changelog_of(topic), partition, pieces)
+        if topic == self._topics.events:
+            sums = PartialSums(self._choice, self._late_ms * 1_000_000)
+            for key, state in found.items():
+                sums.restore(key.origin, state)
+            self._counting[partition] = _Counting(sums, log)
+        else:
+            reducer = Reducer(self._choice, self._outlet, self.totals, window_ns=self._window_ns)
+            for key, state in found.items():
+                if key.part == "open":
+                    run = Closing(key.origin, self._choice, self._window_ns)
+                    run.restore(state, found.get(Key(key.origin, "closed"), {}))
+                    reducer.runs[key.origin] = run
+            self._closing[partition] = _Closing(reducer, log)
+
+    def lose(self, topic: str, partition: int) -> None:
+        """Put a partition out of mind."""
+        mine = self._counting if topic == self._topics.events else self._closing
+        mine.pop(partition, None)
+
+    def _check(self, message: Mapping[str, Any]) -> None:
+        theirs = message.get("by")
+        if theirs != self._by:
+            raise ConfigError(
+                f"members of the group count by different things: here {_told(self._by)}, "
+                f"elsewhere {_told(theirs)}: start all of them with the same options, or with "
+                "another --group"
+            )
+
+    # --- what comes in ---
+
+    def take(self, topic: str, partition: int, values: Sequence[bytes], now_ms: int) -> int:
+        """Take messages of a partition that it has.
+
+        Args:
+            topic: Of the events, or of the partial sums.
+            partition: Which partition of it.
+            values: Payloads, in their order.
+            now_ms: When they were read, Unix milliseconds.
+
+        Returns:
+            How many events were counted.
+
+        Raises:
+            ConfigError: another member counts by something else.
+        """
+        if topic != self._topics.events:
+            for value in values:
+                try:
+                    self._take(self._closing[partition], value)
+                except MessageError as error:
+                    self.totals.reject(error)
+            return 0
+        decoded = self._decoder.decode(values)
+        for _, reason in decoded.rejected:
+            self.totals.reject(reason)
+        return self._counting[partition].sums.take_in(decoded, now_ms)
+
+    def _take(self, mine: "_Closing", value: bytes) -> None:
+        message = _unpacked(value)
+        if message["kind"] == "partial":
+            self._check(message)
+            mine.reducer.add([Partial.from_map(message)])
+        else:
+            for partition, moment_ms in message["read_to_ms"].items():
+                known_ms = mine.read_to_ms.get(partition, 0)
+                mine.read_to_ms[partition] = max(known_ms, moment_ms)
+
+    # --- what goes out ---
+
+    def turn(self, read_to_ms: Mapping[int, int], *, progress: bool) -> list[Outgoing]:
+        """Count up to here, close what is over, and return what the others must know of it.
+
+        Args:
+            read_to_ms: Per partition of the events, the moment up to which all that was published
+                has been read.
+            progress: Say how far the events were read.
+        """
+        messages: list[Outgoing] = []
+        for partition, counting in self._counting.items():
+            for partial in counting.sums.take():
+                messages += self._partial(partial)
+                messages += counting.log.put(
+                    Key(partial.origin, "counting"),
+                    {"by": self._by} | counting.sums.to_map(partial.origin),
+                )
+            for origin in counting.sums.forget_before(read_to_ms.get(partition, 0) - FORGET_MS):
+                messages += counting.log.delete(Key(origin, "counting"))
+        if progress and read_to_ms:
+            messages += self._progress(read_to_ms)
+        for closing in self._closing.values():
+            messages += self._close(closing)
+        return messages
+
+    def _partial(self, partial: Partial) -> Iterator[Outgoing]:
+        host = partial.origin.host
+        home = home_of(host, self._counts[self._topics.partials])
+        for part in partial.parts():
+            value = pack({"by": self._by} | part.to_map())
+            yield Outgoing(self._topics.partials, home, host.encode(), value)
+
+    def _progress(self, read_to_ms: Mapping[int, int]) -> Iterator[Outgoing]:
+        value = pack({"v": VERSION, "kind": "progress", "read_to_ms": dict(read_to_ms)})
+        for home in range(self._counts[self._topics.partials]):
+            yield Outgoing(self._topics.partials, home, b"", value)
+
+    def _close(self, closing: "_Closing") -> Iterator[Outgoing]:
+        reducer = closing.reducer
+        partitions = range(self._counts[self._topics.events])
+        read_to_ms = min(closing.read_to_ms.get(partition, 0) for partition in partitions)
+        reducer.close(read_to_ms - self._late_ms, read_to_ms - SILENT_MS)
+        for origin in reducer.forget_before(read_to_ms - FORGET_MS):
+            yield from closing.log.delete(Key(origin, "open"))
+            yield from closing.log.delete(Key(origin, "closed"))
+        for origin, closed in reducer.changes():
+            for part, state in zip(("open", "closed"), reducer.runs[origin].to_maps(), strict=True):
+                if part == "open" or closed:
+                    yield from closing.log.put(Key(origin, part), {"by": self._by} | state)
+
+
+class _Counting:
+    """A partition of the events."""
+
+    def __init__(self, sums: PartialSums, log: Changelog) -> None:
+        self.sums, self.log = sums, log
+
+
+class _Closing:
+    """A partition of the partial sums; how far each partition of the events was read."""
+
+    def __init__(self, reducer: Reducer, log: Changelog) -> None:
+        self.reducer, self.log = reducer, log
+        self.read_to_ms: dict[int, int] = {}
+
+
+def _unpacked(value: bytes) -> dict[str, Any]:
+    try:
+        message = msgpack.unpackb(value, strict_map_key=False)
+    except (msgpack.UnpackException, ValueError) as error:
+        raise MessageError(f"not MessagePack: {error or type(error).__name__}") from None
+    if not isinstance(message, dict) or message.get("kind") not in ("partial", "progress"):
+        raise MessageError("not a partial sum")
+    return message
+
+
+def _told(by: Any) -> str:
+    """Return for people by what somebody counts."""
+    if not isinstance(by, dict):
+        return "something unknown"
+    names = [name for name, value in by.items() if value is True]
+    others = [f"{name} {value}" for name, value in by.items() if not isinstance(value, bool)]
+    return ", ".join(names + others)

@@ -1,0 +1,198 @@
+"""A group of processes writes every interval of every host once, whatever happens to them."""
+
+import random
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import msgpack
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.command import start, taskstream
+from tests.kafka.cluster import KafkaCluster
+from tests.topic import fetch
+from tests.unit.test_recount import HOST, PARTITIONS, Run
+
+BY = [word for by in ("app", "cgroup", "service", "comm", "user") for word in ("--by", by)]
+HOSTS = 3
+END_S = 60
+_numbers = count()
+
+
+class Topic:
+    """A topic of its own with the events of some hosts, published bit by bit."""
+
+    def __init__(self, kafka: KafkaCluster) -> None:
+        number = next(_numbers)
+        self.kafka, self.name, self.group = kafka, f"fleet.{number}", f"rates.{number}"
+        self.output = f"{self.group}-rates"
+        self.runs = [
+            Run(replace(HOST, host=f"web-{n}"), seed=n, lost=0.1 * (n % 2)) for n in range(HOSTS)
+        ]
+        self._left: defaultdict[int, list[bytes]] = defaultdict(list)
+        for run in self.runs:
+            for place, values in run.partitions("event").items():
+                self._left[place.partition] += values
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
+        self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
+
+    def publish(self, most: int = 1 << 30) -> None:
+        """Publish so many more messages of each partition."""
+        for partition, values in self._left.items():
+            for value in values[:most]:
+                self._producer.produce(self.name, value, partition=partition)
+            del values[:most]
+        self._producer.flush(10)
+
+    @property
+    def published(self) -> bool:
+        return not any(self._left.values())
+
+    def words(self, *more: str) -> list[str]:
+        return ["rates", "--bootstrap", self.kafka.bootstrap, "--topic", self.name,
+                "--group", self.group, "--to", "kafka", *BY, *more]  # fmt: skip
+
+    def drawn(self) -> dict[str, list[list[dict[str, Any]]]]:
+        """Return what is in the topic of rates, by host and interval, in order of publishing."""
+        found: defaultdict[str, list[list[dict[str, Any]]]] = defaultdict(list)
+        charts: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for fetched in fetch(self.kafka.bootstrap, self.output):
+            message = msgpack.unpackb(fetched.value)
+            assert fetched.key == f"{message['host']}/{message['chart']}".encode()
+            message["groups"].sort(key=lambda group: group["group"] or "")
+            charts[message["host"], message["chart"]].append(message)
+        for run in self.runs:
+            host = run.origin.host
+            for chart in (m["chart"] for m in run.drawn[0]):
+                for at, message in enumerate(charts.pop((host, chart), [])):
+                    if at == len(found[host]):
+                        found[host].append([])
+                    found[host][at].append(message)
+        assert not {chart for _, chart in charts} & {m["chart"] for m in self.runs[0].drawn[0]}
+        return dict(found)
+
+    @property
+    def agents(self) -> dict[str, list[list[dict[str, Any]]]]:
+        return {run.origin.host: run.drawn for run in self.runs}
+
+    def wait(self) -> None:
+        """Wait until the topic of rates holds what the agents drew, and fail if it never does."""
+        end = time.monotonic() + END_S
+        while (found := self.drawn()) != self.agents:
+            told = {host: len(intervals) for host, intervals in found.items()}
+            assert time.monotonic() < end, told
+            time.sleep(0.5)
+
+
+@pytest.fixture
+def topic(kafka: KafkaCluster) -> Topic:
+    return Topic(kafka)
+
+
+@pytest.fixture
+def member(topic: Topic) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return what starts a member of the group; those that are left are ended."""
+    members: list[subprocess.Popen[str]] = []
+
+    def starting(*words: str) -> subprocess.Popen[str]:
+        members.append(start(*topic.words(*words)))
+        return members[-1]
+
+    yield starting
+    for one in members:
+        one.kill()
+        one.communicate()
+
+
+def ended(member: subprocess.Popen[str]) -> str:
+    """Ask a member to end, and return what it said."""
+    member.send_signal(signal.SIGTERM)
+    _, err = member.communicate(timeout=30)
+    assert member.returncode == 0, err
+    return err
+
+
+def test_a_group_of_one_writes_what_the_agents_drew_and_goes_on_where_it_was_left(topic):
+    topic.publish(most=200)
+    done = taskstream(*topic.words("-e"))
+    assert done.code == 0, done.err
+    topic.publish()
+    done = taskstream(*topic.words("-e"))
+    assert done.code == 0, done.err
+    assert topic.drawn() == topic.agents
+    done = taskstream(*topic.words("-e"))
+    assert "0 intervals of 0 hosts" in done.err
+    assert topic.drawn() == topic.agents
+
+
+def test_a_member_that_is_killed_at_random_points_writes_every_interval_once(topic, member):
+    chance = random.Random(5)
+    topic.publish(most=50)
+    for _ in range(10):
+        one = member("--instance", "a")
+        topic.publish(most=50)
+        time.sleep(chance.uniform(0.5, 2.5))
+        one.kill()
+    topic.publish()
+    done = taskstream(*topic.words("--instance", "a", "-e"))
+    assert done.code == 0, done.err
+    assert topic.drawn() == topic.agents
+
+
+def test_members_that_join_and_leave_hand_over_what_they_have_in_mind(topic, member):
+    members = []
+    for _ in range(3):
+        members.append(member())
+        topic.publish(most=60)
+        time.sleep(2)
+    for one in members[:2]:
+        ended(one)
+        topic.publish(most=60)
+        time.sleep(1)
+    topic.publish()
+    topic.wait()
+    ended(members[2])
+    assert topic.drawn() == topic.agents
+
+
+def test_a_member_that_was_away_too_long_adds_nothing(topic, member):
+    session = ["--kafka", "session.timeout.ms=6000"]
+    one, other = member(*session), member(*session)
+    topic.publish(most=100)
+    time.sleep(4)
+    with frozen(one):
+        topic.publish(most=100)
+        time.sleep(9)
+        topic.publish(most=100)
+        time.sleep(1)
+    topic.publish()
+    topic.wait()
+    for each in (one, other):
+        each.send_signal(signal.SIGTERM)
+        each.communicate(timeout=30)
+    assert topic.drawn() == topic.agents
+
+
+@contextmanager
+def frozen(process: subprocess.Popen[str]) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    yield
+    process.send_signal(signal.SIGCONT)
+
+
+def test_members_with_other_options_are_refused(topic):
+    topic.publish()
+    taskstream(*topic.words("-e"))
+    done = taskstream(*topic.words("-e", "--window", "60"))
+    assert done.code == 1
+    assert "window_s 60" in done.err
+    assert "start all of them with the same options" in done.err
