@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from taskstream.capture.reader import CaptureFile
-from taskstream.chart import DOCUMENTED, NETDATA
+from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.cli.stopping import stop_signals

@@ -15,7 +15,7 @@ from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
 from taskstream.capture.rotation import CaptureFiles, Rotation
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.cli import INTERRUPTED, LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of

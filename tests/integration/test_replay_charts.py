@@ -22,7 +22,7 @@ from taskstream.broker import EmbeddedBroker
 from taskstream.capture.content import Names
 from taskstream.capture.reader import CaptureFile
 from taskstream.charge import Charges
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.cli.drawing import group_target
 from taskstream.config import Config
 from taskstream.grouping.apps import AppGroups, parse
