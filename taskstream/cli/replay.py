@@ -22,7 +22,7 @@ from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.exporting import listen_address, netdata_charts, serving
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
 from taskstream.report import Report
