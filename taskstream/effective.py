@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskstream.config import NONE, OPTIONS, Config, Setting, redacted
+from taskstream.config.config import Config
+from taskstream.config.file import Setting
+from taskstream.config.option import NONE, OPTIONS
+from taskstream.config.secret import redacted
 
 __all__ = ["COMMAND_LINE", "DEFAULT", "Effective", "effective", "in_force"]
 

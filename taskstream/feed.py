@@ -12,7 +12,7 @@ from typing import Protocol
 
 from taskstream.board.gatherer import SETTLE_NS, Gatherer
 from taskstream.board.reading import Reading, reading_of
-from taskstream.chart import DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
 from taskstream.consumer import TopicSource
 from taskstream.errors import MessageError
 from taskstream.interval import Interval

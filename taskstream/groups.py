@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from taskstream import place
 from taskstream.batch import Batch, Labels
 from taskstream.charge import Charges
-from taskstream.config import Config, read_app_groups
+from taskstream.config.config import Config
+from taskstream.config.file import read_app_groups
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.label import labels_of

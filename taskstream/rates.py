@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import join_records
-from taskstream.chart import CHARTS as EVERY_CHART
-from taskstream.chart import DOCUMENTED, Chart, draw
+from taskstream.chart.chart import DOCUMENTED, Chart
+from taskstream.chart.draw import draw
+from taskstream.chart.table import CHARTS as EVERY_CHART
 from taskstream.interval import Interval
 from taskstream.record import CALLS, COUNTS, FLAGS, KINDS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from taskstream import clock
 from taskstream.collection import NAMES, Collections
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import ControlError, TaskstreamError
 from taskstream.groups import Groups
 

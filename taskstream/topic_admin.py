@@ -3,31 +3,27 @@
 Rim: touches a broker through confluent-kafka's admin client.
 """
 
-import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import ConfigResource as _Resource  # type: ignore[attr-defined]
 from confluent_kafka.admin import NewTopic as _NewTopic  # type: ignore[attr-defined]
 
-from taskstream.errors import BrokerError, ConfigError
+from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_admin, no_answer
 from taskstream.refusal import refusal
 from taskstream.topic import TopicPlan, TopicState
 
 __all__ = ["TopicAdmin"]
 
-_LOG = logging.getLogger("taskstream.kafka")
 _ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 _NOT_TOLD = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError._UNSUPPORTED_FEATURE,
 )
-_CLIENT = ("sasl.", "ssl.", "security.", "socket.", "broker.", "reconnect.", "enable.ssl", "debug",
-           "client.", "log", "metadata.", "oauthbearer", "enable.sasl")  # fmt: skip
 
 
 class TopicAdmin:
@@ -46,14 +42,8 @@ class TopicAdmin:
         self, bootstrap: str, settings: Mapping[str, str] | None = None, *, answer_s: float = 10
     ) -> None:
         self._bootstrap, self._answer_s = bootstrap, answer_s
-        own = {k: v for k, v in (settings or {}).items() if k.startswith(_CLIENT)}
         self._refusal = ""
-        config: dict[str, Any] = {**own, "bootstrap.servers": bootstrap, "logger": _LOG}
-        config["error_cb"] = self._on_error
-        try:
-            self._client = AdminClient(config)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        self._client = make_admin(bootstrap, settings, error_cb=self._on_error)
 
     def describe(self, topic: str) -> TopicState | None:
         """Return a topic as it is; None if there is none.
@@ -128,9 +118,4 @@ class TopicAdmin:
 
     def _away(self, error: KafkaException) -> BrokerError:
         self._client.poll(0)  # tells why
-        if self._refusal:
-            return BrokerError(f"broker {self._bootstrap}: {self._refusal}")
-        return BrokerError(
-            f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
-            "check the address and that the broker runs"
-        )
+        return no_answer(self._bootstrap, error, self._refusal)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from taskstream.board.reading import PLACES, RATES, SYSTEM, Rates, Reading, per_second
-from taskstream.chart import STATES
+from taskstream.chart.state import STATES
 from taskstream.errors import MessageError
 from taskstream.record import VERSION
 

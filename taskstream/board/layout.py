@@ -11,7 +11,7 @@ from taskstream.board.board import HISTORY, LOSSES, Board, Host, Row
 from taskstream.board.choice import Choice, value_of
 from taskstream.board.reading import RATES, SYSTEM
 from taskstream.board.sparkline import sparkline
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.hook import RELEASE_LATE
 
 __all__ = [

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from taskstream.chart import CHARTS, DOCUMENTED, SCOPES, Chart, draw
+from taskstream.chart.chart import DOCUMENTED, SCOPES, Chart
+from taskstream.chart.draw import draw
+from taskstream.chart.table import CHARTS
 from taskstream.interval import COLUMNS, Interval, Series
 
 __all__ = [

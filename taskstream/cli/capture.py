@@ -14,7 +14,8 @@ from taskstream.cli.capturing import Trouble, capture_line, open_capture
 from taskstream.cli.option import size_option
 from taskstream.cli.record import live_options
 from taskstream.cli.stopping import stop_signals
-from taskstream.config import OFF, Config, load
+from taskstream.config.config import OFF, Config
+from taskstream.config.file import load
 from taskstream.errors import ConfigError
 from taskstream.groups import Groups
 from taskstream.meter import Meter

@@ -7,7 +7,7 @@ from taskstream import clock
 from taskstream.batch import Origin
 from taskstream.capture.content import Names
 from taskstream.capture.rotation import CaptureFiles, Rotation, own_about
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.sink.capture import CaptureSink
 from taskstream.source import cgroup_tree
 

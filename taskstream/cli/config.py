@@ -9,7 +9,8 @@ import click
 from taskstream import place
 from taskstream.cli.option import kafka_option, kafka_settings, kafka_texts
 from taskstream.cli.run import run
-from taskstream.config import OPTIONS, read
+from taskstream.config.file import read
+from taskstream.config.option import OPTIONS
 from taskstream.effective import Effective, effective
 
 __all__ = ["config"]

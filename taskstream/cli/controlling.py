@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from taskstream.config import OFF, Config, load
+from taskstream.config.config import OFF, Config
+from taskstream.config.file import load
 from taskstream.control import Answer, Door
 from taskstream.control.client import ask, find
 from taskstream.control.server import ControlSocket

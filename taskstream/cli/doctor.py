@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.config import EMBEDDED
+from taskstream.config.config import EMBEDDED
 from taskstream.doctor import Finding, examine
 
 __all__ = ["doctor", "lines"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from taskstream.config import Config, load, read_app_groups
+from taskstream.config.config import Config
+from taskstream.config.file import load, read_app_groups
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from taskstream import place, resource
-from taskstream.config import read, read_app_groups
+from taskstream.config.file import read, read_app_groups
 from taskstream.errors import ConfigError
 
 __all__ = ["edit_config"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstream.capture.reader import CaptureFile
-from taskstream.config import OFF, OPTIONS
+from taskstream.config.config import OFF
+from taskstream.config.option import OPTIONS
 from taskstream.errors import CaptureError
 from taskstream.sink.netdata import NetdataCharts
 

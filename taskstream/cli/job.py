@@ -8,7 +8,7 @@ from taskstream.cli import LOSSES
 from taskstream.cli.drawing import group_target
 from taskstream.cli.record import record
 from taskstream.cli.stopping import Stop
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import CaptureError
 from taskstream.feed import IntervalFeed
 from taskstream.replay import Replay

@@ -9,7 +9,8 @@ import click
 from taskstream import clock
 from taskstream.cli.record import record
 from taskstream.cli.stopping import stop_signals
-from taskstream.config import EMBEDDED, OFF, Config, load
+from taskstream.config.config import EMBEDDED, OFF, Config
+from taskstream.config.file import load
 from taskstream.control.function import NetdataFunction
 from taskstream.sink.netdata import NetdataCharts
 

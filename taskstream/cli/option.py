@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from taskstream.config import FILE_SIZE, secret, size
+from taskstream.config.option import FILE_SIZE, size
+from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
 __all__ = ["kafka_option", "kafka_settings", "kafka_texts", "size_option"]

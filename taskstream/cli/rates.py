@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from taskstream.capture.reader import CaptureFile
-from taskstream.chart import DOCUMENTED, NETDATA
+from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
-from taskstream.config import read_app_groups
+from taskstream.config.file import read_app_groups
 from taskstream.consumer.reader import Reader
 from taskstream.fleet import FleetMember, FleetOptions, make_topics
 from taskstream.grouping.tally import Choice

@@ -19,7 +19,7 @@ from taskstream.cli.spooling import earlier_line, open_spool
 from taskstream.cli.state import State
 from taskstream.cli.stopping import Stop
 from taskstream.cli.watching import Say, TopicCheck, Trouble
-from taskstream.config import EMBEDDED, OFF, Config
+from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.control import Answer, Door
 from taskstream.groups import Groups
 from taskstream.interval import Agent, Interval

@@ -15,14 +15,14 @@ from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
 from taskstream.capture.rotation import CaptureFiles, Rotation
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.cli import INTERRUPTED, LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.exporting import listen_address, netdata_charts, serving
 from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
 from taskstream.report import Report

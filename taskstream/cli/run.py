@@ -10,7 +10,8 @@ from taskstream import clock
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.cli.record import record
 from taskstream.cli.stopping import stop_signals
-from taskstream.config import Config, load
+from taskstream.config.config import Config
+from taskstream.config.file import load
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 
 __all__ = ["run"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from taskstream import clock
 from taskstream.batch import Origin
 from taskstream.capture.rotation import own_about
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds

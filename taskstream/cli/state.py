@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from taskstream import __version__, clock
-from taskstream.config import OFF, Config
+from taskstream.config.config import OFF, Config
 from taskstream.effective import in_force
 from taskstream.interval import Interval
 from taskstream.pipeline import Pipeline

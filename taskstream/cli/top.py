@@ -18,7 +18,8 @@ from taskstream.cli.job import Job, recording, replaying
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.cli.replay import speed_of
 from taskstream.cli.stopping import Stop, stop_signals
-from taskstream.config import OFF, Config, load
+from taskstream.config.config import OFF, Config
+from taskstream.config.file import load
 from taskstream.consumer import TopicSource
 from taskstream.errors import ConfigError
 from taskstream.feed import Feed, RatesFeed

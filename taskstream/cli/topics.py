@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from taskstream.cli.option import kafka_option, kafka_settings, size_option
-from taskstream.config import EMBEDDED, Config, load
+from taskstream.config.config import EMBEDDED, Config
+from taskstream.config.file import load
 from taskstream.topic import TopicPlan, judge
 from taskstream.topic_admin import TopicAdmin
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from threading import Thread
 
 from taskstream.cli.topics import plan_of
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import BrokerError
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaSink

@@ -3,19 +3,17 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from taskstream.errors import BrokerError, ConfigError
+from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_client, no_answer
 from taskstream.refusal import refusal
 
-__all__ = ["Connection", "admin_client"]
+__all__ = ["Connection"]
 
-_LOG = logging.getLogger("taskstream.kafka")
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 
@@ -46,14 +44,10 @@ class Connection:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "logger": _LOG,
             **config,
             **(settings or {}),
         }
-        try:
-            self.consumer = Consumer(whole)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        self.consumer = make_client(Consumer, whole)
 
     def partitions(self, topic: str, answer_s: float) -> set[int]:
         """Return the partitions of a topic.
@@ -69,12 +63,7 @@ class Connection:
             found = self.consumer.list_topics(topic, timeout=answer_s).topics[topic]
         except KafkaException as error:
             self.consumer.poll(0)  # tells why
-            if self._refusal:
-                raise BrokerError(f"broker {self._bootstrap}: {self._refusal}") from None
-            raise BrokerError(
-                f"broker {self._bootstrap} does not answer ({error.args[0].str()}): "
-                "check the address and that the broker runs"
-            ) from None
+            raise no_answer(self._bootstrap, error, self._refusal) from None
         if found.error is not None:
             raise BrokerError(
                 f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"
@@ -101,18 +90,3 @@ class Connection:
 
     def _waiting(self, error: KafkaError) -> str:
         return f"{error.str()}: waiting for broker {self._bootstrap}"
-
-
-def admin_client(bootstrap: str, settings: Mapping[str, str] | None) -> AdminClient:
-    """Return an admin client that connects as a consumer with these settings does."""
-    config: dict[str, Any] = {k: v for k, v in (settings or {}).items() if _for_admin(k)}
-    config |= {"bootstrap.servers": bootstrap, "logger": _LOG}
-    return AdminClient(config)
-
-
-def _for_admin(name: str) -> bool:
-    """Tell whether a setting means something to an admin client."""
-    return name.startswith(
-        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "reconnect.",
-         "enable.ssl", "client.", "log", "metadata.", "oauthbearer", "enable.sasl")
-    )  # fmt: skip

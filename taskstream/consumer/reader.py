@@ -19,8 +19,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
-from taskstream.consumer.connection import Connection, admin_client
+from taskstream.consumer.connection import Connection
 from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_admin
 
 __all__ = ["Place", "Reader", "Stretch", "most_messages"]
 
@@ -125,8 +126,8 @@ class Reader:
         }
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
-        self._admin = admin_client(bootstrap, settings)
         try:
+            self._admin = make_admin(bootstrap, settings)
             self.counts = {
                 topic: len(self._connection.partitions(topic, self._answer_s)) for topic in topics
             }

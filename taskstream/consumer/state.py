@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
-from taskstream.consumer.connection import Connection, admin_client
+from taskstream.consumer.connection import Connection
 from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_admin
 
 __all__ = ["StateReader"]
 
@@ -38,7 +39,7 @@ class StateReader:
         config = {"group.id": "taskstream-state", "isolation.level": "read_committed"}
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
-        self._admin = admin_client(bootstrap, settings)
+        self._admin = make_admin(bootstrap, settings)
 
     def read(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], dict[bytes, bytes]]:
         """Read partitions whole.

@@ -1,7 +1,7 @@
 """The examination: reads /proc and /sys, tries every probe, asks a broker.
 
 Rim: touches the kernel, and a broker if there is one to ask. What it loads and attaches is
-gone when it returns. What the answers mean: ``judgement``.
+gone when it returns. What the answers mean: ``machine``, ``trial`` and ``broker``.
 """
 
 import importlib
@@ -16,8 +16,22 @@ from typing import Any
 import numpy as np
 
 from taskstream import resource
-from taskstream.doctor import judgement
-from taskstream.doctor.judgement import Finding
+from taskstream.doctor.broker import judge_broker, judge_broker_faults
+from taskstream.doctor.finding import Finding, judge_all
+from taskstream.doctor.machine import (
+    TRACING,
+    judge_btf,
+    judge_capabilities,
+    judge_cgroups,
+    judge_config,
+    judge_cpus,
+    judge_headers,
+    judge_kernel,
+    judge_lockdown,
+    judge_tracing,
+    visible_mounts,
+)
+from taskstream.doctor.trial import hook_repair, judge_capability, judge_hook, judge_mode, refusal
 from taskstream.errors import KernelError
 from taskstream.hook import Hook, HookRefusedError, Plan, choose
 from taskstream.record import RECORD, SETTINGS, VERSION
@@ -60,7 +74,7 @@ def examine(
     findings.append(_find_bcc())
     findings += _try(object_path, findings)
     findings += _ask_broker(kafka, topic, timeout_s)
-    findings.append(judgement.judge_all(findings))
+    findings.append(judge_all(findings))
     return findings
 
 
@@ -76,23 +90,23 @@ def _read(path: Path) -> str | None:
 
 def _look(root: Path) -> Iterator[Finding]:
     kernel = os.uname()
-    yield judgement.judge_kernel(kernel.sysname, kernel.release, kernel.machine)
-    yield from judgement.judge_config(*read_config(root, kernel.release))
-    mounted = judgement.visible_mounts(_read(root / "proc/self/mounts") or "")
-    yield judgement.judge_lockdown(_read(root / "sys/kernel/security/lockdown"), mounted)
-    yield judgement.judge_tracing(mounted, [p for p in judgement.TRACING if _shows_events(root, p)])
+    yield judge_kernel(kernel.sysname, kernel.release, kernel.machine)
+    yield from judge_config(*read_config(root, kernel.release))
+    mounted = visible_mounts(_read(root / "proc/self/mounts") or "")
+    yield judge_lockdown(_read(root / "sys/kernel/security/lockdown"), mounted)
+    yield judge_tracing(mounted, [p for p in TRACING if _shows_events(root, p)])
     btf = root / "sys/kernel/btf/vmlinux"
-    yield judgement.judge_btf(btf.stat().st_size if btf.exists() else None)
+    yield judge_btf(btf.stat().st_size if btf.exists() else None)
     status = _read(root / "proc/self/status") or ""
-    yield judgement.judge_capabilities(status, _read(root / "proc/self/uid_map") or "")
-    yield judgement.judge_cgroups(mounted)
+    yield judge_capabilities(status, _read(root / "proc/self/uid_map") or "")
+    yield judge_cgroups(mounted)
     cpus = root / "sys/devices/system/cpu"
-    yield judgement.judge_cpus(_read(cpus / "possible"), _read(cpus / "online"))
+    yield judge_cpus(_read(cpus / "possible"), _read(cpus / "online"))
 
 
 def _shows_events(root: Path, point: str) -> bool:
     """Tell whether this process can read tracepoints below a mount point."""
-    events = "events" if judgement.TRACING[point] == "tracefs" else "tracing/events"
+    events = "events" if TRACING[point] == "tracefs" else "tracing/events"
     try:
         return any((root / point.lstrip("/") / events).iterdir())
     except OSError:
@@ -139,8 +153,8 @@ def _try(object_path: Path | None, findings: Sequence[Finding]) -> Iterator[Find
         object_path=object_path,
     )
     for capability in ("ring buffer", "fentry", "kprobes"):
-        yield judgement.judge_capability(capability, kernel.lacks(capability), so_far)
-    yield judgement.judge_headers(headers_path(), os.uname().release, btf=not kernel.lacks("BTF"))
+        yield judge_capability(capability, kernel.lacks(capability), so_far)
+    yield judge_headers(headers_path(), os.uname().release, btf=not kernel.lacks("BTF"))
     if compiled.state != "ok":
         for check in ("iterator", *(f"hook {kind}" for kind in _KINDS)):
             yield Finding(check, "unknown", "not tried without the BPF object", compiled.repair)
@@ -191,8 +205,8 @@ def _try_iterator(
         with load(nothing, options, kernel, iterator=True) as probes:
             read = libbpf.read_iterator(probes.attach(SNAPSHOT).link)
     except KernelError as error:
-        reason = judgement.refusal(str(error))
-        repair = judgement.hook_repair("iter/task", reason, so_far)
+        reason = refusal(str(error))
+        repair = hook_repair("iter/task", reason, so_far)
         found = f"the running tasks are read from /proc: {reason}"
         return Finding("iterator", "warn", found, repair)
     return Finding("iterator", "ok", f"reads {len(read) // RECORD.itemsize} tasks")
@@ -203,12 +217,12 @@ def _try_mode(wanted: LiveOptions, kernel: RunningKernel) -> Finding:
     try:
         plan = choose(wanted, kernel)
     except KernelError as error:
-        return judgement.judge_mode(wanted, None, {}, str(error))
+        return judge_mode(wanted, None, {}, str(error))
     fallback = next((note for note in plan.notes if "falls back" in note), "")
     if wanted.type_format == "co-re" and fallback:
         reasons = fallback.partition(": ")[2]
-        return judgement.judge_mode(wanted, None, {}, reasons.partition("; ")[0])
-    return judgement.judge_mode(wanted, plan, _try_hooks(plan, wanted, kernel), "")
+        return judge_mode(wanted, None, {}, reasons.partition("; ")[0])
+    return judge_mode(wanted, plan, _try_hooks(plan, wanted, kernel), "")
 
 
 def _try_default(
@@ -219,7 +233,7 @@ def _try_default(
         plan = choose(options, kernel)
     except KernelError as error:
         for kind in _KINDS:
-            repair = judgement.hook_repair("", str(error), so_far)
+            repair = hook_repair("", str(error), so_far)
             yield Finding(f"hook {kind}", "fail", str(error), repair)
         return
     refused = _try_hooks(plan, options, kernel)
@@ -231,7 +245,7 @@ def _try_default(
     for kind in _KINDS:
         own = {hook.place: refused[hook] for hook in plan.hooks if hook.kind == kind}
         consequence = [note for note in plan.notes if note.startswith("failed ")]
-        yield judgement.judge_hook(kind, own, so_far, consequence if kind == "fail" else ())
+        yield judge_hook(kind, own, so_far, consequence if kind == "fail" else ())
     yield Finding("default", "ok", f"{plan.type_format}, {plan.tracing}, {plan.buffer} buffer")
 
 
@@ -254,7 +268,7 @@ def _try_hooks(plan: Plan, options: LiveOptions, kernel: RunningKernel) -> dict[
         return refused
     except KernelError as error:
         if len(plan.hooks) == 1 or plan.type_format == "legacy":
-            return dict.fromkeys(plan.hooks, judgement.refusal(str(error)))
+            return dict.fromkeys(plan.hooks, refusal(str(error)))
     alone = [replace(plan, hooks=(hook,)) for hook in plan.hooks]
     return {hook: _try_hooks(one, options, kernel)[hook] for one in alone for hook in one.hooks}
 
@@ -285,12 +299,12 @@ def _ask_broker(kafka: Mapping[str, str] | None, topic: str, timeout_s: float) -
         return
     cluster = _list_topics(client, said, timeout_s)
     if cluster is None:
-        yield judgement.judge_broker_faults(said, timeout_s)
+        yield judge_broker_faults(said, timeout_s)
         return
     addresses = [f"{broker.host}:{broker.port}" for broker in cluster.brokers.values()]
     told = cluster.topics.get(topic)
     partitions = len(told.partitions) if told is not None else None
-    yield from judgement.judge_broker(cluster.cluster_id, addresses, topic, partitions)
+    yield from judge_broker(cluster.cluster_id, addresses, topic, partitions)
 
 
 def _list_topics(client: Any, said: Sequence[str], timeout_s: float) -> Any:

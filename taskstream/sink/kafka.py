@@ -5,7 +5,6 @@ bounded queue has no room for waits here, in order, for a bounded time; after th
 dropped and counted. Shapes and keys of the messages: ``taskstream.encode``.
 """
 
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -19,8 +18,9 @@ from taskstream.batch import Batch, Origin
 from taskstream.columns import pack
 from taskstream.drops import DropCounts
 from taskstream.encode import EventEncoder, encode_batch
-from taskstream.errors import BrokerError, ConfigError
+from taskstream.errors import BrokerError
 from taskstream.json_message import JsonEncoder, dump
+from taskstream.kafka_client import LOG, make_client
 from taskstream.message import Messages
 from taskstream.refusal import refusal
 from taskstream.report import Report
@@ -30,7 +30,6 @@ from taskstream.stats import Account
 __all__ = ["DEFAULTS", "KafkaOptions", "KafkaSink", "Receipt"]
 
 _POLL_EVERY = 1000
-_LOG = logging.getLogger("taskstream.kafka")
 
 DEFAULTS: dict[str, Any] = {
     "enable.idempotence": True,
@@ -158,12 +157,8 @@ class KafkaSink:
             **self.options.settings,
             "on_delivery": partial(self._on_delivery, 1, None),
             "error_cb": self._on_error,
-            "logger": _LOG,
         }
-        try:
-            return Producer(self._config)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        return make_client(Producer, self._config)
 
     # --- giving ---
 
@@ -405,7 +400,7 @@ class KafkaSink:
             self.errors[f"{what}: {error.str()}"] += 1
 
     def _on_error(self, error: KafkaError) -> None:
-        _LOG.warning("%s", error.str())
+        LOG.warning("%s", error.str())
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = error.str()
         elif refused := refusal(error):
@@ -419,9 +414,9 @@ class KafkaSink:
         """After a fatal error: a new producer, and again what the old one did not get through."""
         self._producer.purge()
         self._serve(5, flush=True)
-        _LOG.error("producer rebuilt after a fatal error: %s", self._fatal)
+        LOG.error("producer rebuilt after a fatal error: %s", self._fatal)
         again, self._again = self._again, []
-        self._producer = Producer(self._config)
+        self._producer = make_client(Producer, self._config)
         self._fatal = None
         self.rebuilds += 1
         for events, receipt, message in again:

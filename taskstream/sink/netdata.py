@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TextIO
 
-from taskstream.chart import CHARTS, DOCUMENTED, SCOPES, STATES, Chart, Drawing, draw
+from taskstream.chart.chart import DOCUMENTED, SCOPES, Chart
+from taskstream.chart.draw import Drawing, draw
+from taskstream.chart.state import STATES
+from taskstream.chart.table import CHARTS
 from taskstream.interval import Interval
 from taskstream.stats import RunTotals
 

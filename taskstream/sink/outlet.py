@@ -13,7 +13,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from taskstream.batch import Origin
-from taskstream.chart import DOCUMENTED, SCOPES, draw
+from taskstream.chart.chart import DOCUMENTED, SCOPES
+from taskstream.chart.draw import draw
 from taskstream.interval import Interval
 from taskstream.sink.prometheus import Metrics
 from taskstream.sink.screen import interval_to_json

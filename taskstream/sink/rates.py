@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from taskstream.batch import Origin
 from taskstream.changelog import Outgoing
-from taskstream.chart import DOCUMENTED, SCOPES, Drawing, draw
+from taskstream.chart.chart import DOCUMENTED, SCOPES
+from taskstream.chart.draw import Drawing, draw
 from taskstream.columns import pack
 from taskstream.interval import Interval
 from taskstream.record import VERSION

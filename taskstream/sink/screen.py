@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
-from taskstream.chart import DOCUMENTED, SCOPES, draw
+from taskstream.chart.chart import DOCUMENTED, SCOPES
+from taskstream.chart.draw import draw
 from taskstream.hook import RELEASE_LATE
 from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.rates import CHARTS, charts

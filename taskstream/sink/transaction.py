@@ -3,7 +3,6 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
 from taskstream.changelog import Outgoing
-from taskstream.errors import BrokerError, ConfigError
+from taskstream.errors import BrokerError
+from taskstream.kafka_client import make_client
 from taskstream.sink.kafka import DEFAULTS
 
 __all__ = ["AbortedError", "Transactions"]
-
-_LOG = logging.getLogger("taskstream.kafka")
 
 ANSWER_S = 30
 """How long the brokers may take over a step of a transaction, all tries together."""
@@ -53,14 +51,10 @@ class Transactions:
             "bootstrap.servers": bootstrap,
             "transactional.id": transactional_id,
             "on_delivery": self._on_delivery,
-            "logger": _LOG,
         }
         # A message may not outlive its transaction.
         config["delivery.timeout.ms"] = int(config["transaction.timeout.ms"])
-        try:
-            self._producer = Producer(config)
-        except KafkaException as error:
-            raise ConfigError(f"Kafka settings: {error.args[0].str()}") from None
+        self._producer = make_client(Producer, config)
         self._step(lambda: self._producer.init_transactions(ANSWER_S))
 
     def _on_delivery(self, error: Any, message: Message) -> None:

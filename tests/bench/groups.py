@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from taskstream import resource
-from taskstream.chart import draw
+from taskstream.chart.draw import draw
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally

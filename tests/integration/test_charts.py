@@ -14,7 +14,8 @@ import pytest
 
 from taskstream.batch import Label
 from taskstream.broker import EmbeddedBroker
-from taskstream.chart import CHARTS, SCOPES
+from taskstream.chart.chart import SCOPES
+from taskstream.chart.table import CHARTS
 from taskstream.record import FLAGS
 from tests.charting import (
     CHILDREN,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from taskstream.broker import EmbeddedBroker
-from taskstream.chart import CHARTS
+from taskstream.chart.table import CHARTS
 from tests.capturing import a_capture, sample
 from tests.command import start, taskstream
 

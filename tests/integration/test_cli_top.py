@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from taskstream.board.reading import VIEWS
 from taskstream.broker import EmbeddedBroker
-from taskstream.chart import DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
 from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Agent, Interval, Series
 from taskstream.record import COUNTS

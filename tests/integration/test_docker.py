@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from taskstream import config
+from taskstream.config.file import load
 from tests.command import ROOT
 from tests.conftest import kafka_or_skip
 from tests.kafka.cluster import broker_process, free_ports, java
@@ -77,7 +77,7 @@ def test_the_kernel_is_mounted_for_reading_alone():
 
 
 def test_the_configuration_of_the_container_is_valid_and_serves_what_the_health_check_asks():
-    settings = config.load(FOLDER / "process.conf")
+    settings = load(FOLDER / "process.conf")
     port = settings["metrics_listen"].rpartition(":")[2]
     assert f":{port}/metrics" in (FOLDER / "healthy.py").read_text()
     assert f"127.0.0.1:{port}:{port}" in AGENT["ports"]

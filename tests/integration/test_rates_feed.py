@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from taskstream.batch import Origin
 from taskstream.board.reading import VIEWS, Reading, reading_of
-from taskstream.chart import DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
 from taskstream.columns import pack
 from taskstream.consumer import TopicSource
 from taskstream.feed import RatesFeed

@@ -22,9 +22,9 @@ from taskstream.broker import EmbeddedBroker
 from taskstream.capture.content import Names
 from taskstream.capture.reader import CaptureFile
 from taskstream.charge import Charges
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.cli.drawing import group_target
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames

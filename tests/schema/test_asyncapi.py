@@ -11,8 +11,8 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from taskstream.chart import DOCUMENTED
-from taskstream.config import Config
+from taskstream.chart.chart import DOCUMENTED
+from taskstream.config.config import Config
 from taskstream.interval import Interval
 from taskstream.record import COUNTS, KINDS
 from taskstream.sink.rates import messages

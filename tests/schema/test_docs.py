@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
-from taskstream.chart import CHARTS, SCOPES, STATES
-from taskstream.config import OPTIONS
+from taskstream.chart.chart import SCOPES
+from taskstream.chart.state import STATES
+from taskstream.chart.table import CHARTS
+from taskstream.config.option import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
 from taskstream.sink.prometheus import Metrics
 from taskstream.stats import Account, RunTotals

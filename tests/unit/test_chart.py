@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from taskstream.chart import CHARTS, DOCUMENTED, NETDATA, SCOPES, STATES, Drawing, draw
+from taskstream.chart.chart import DOCUMENTED, NETDATA, SCOPES
+from taskstream.chart.draw import Drawing, draw
+from taskstream.chart.state import STATES
+from taskstream.chart.table import CHARTS
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
 from taskstream.record import COUNTS
 

@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 
 from taskstream import resource
-from taskstream.config import (
-    EMBEDDED,
-    OPTIONS,
-    Config,
-    Setting,
-    load,
-    read,
-    read_app_groups,
-    redacted,
-    secret,
-)
+from taskstream.config.config import EMBEDDED, Config
+from taskstream.config.file import Setting, load, read, read_app_groups
+from taskstream.config.option import OPTIONS
+from taskstream.config.secret import redacted, secret
 from taskstream.errors import ConfigError
 
 WHOLE = """\

@@ -6,8 +6,22 @@ import pytest
 from click.testing import CliRunner
 
 from taskstream.cli.doctor import doctor, lines
-from taskstream.doctor import Finding, judgement
+from taskstream.doctor import Finding
+from taskstream.doctor.broker import judge_broker, judge_broker_faults
 from taskstream.doctor.examination import examine, read_config
+from taskstream.doctor.finding import judge_all
+from taskstream.doctor.machine import (
+    judge_btf,
+    judge_capabilities,
+    judge_cgroups,
+    judge_config,
+    judge_cpus,
+    judge_kernel,
+    judge_lockdown,
+    judge_tracing,
+    visible_mounts,
+)
+from taskstream.doctor.trial import judge_hook, refusal
 from taskstream.errors import ConfigError
 
 WHOLE = """\
@@ -33,7 +47,7 @@ cgroup2 /sys/fs/cgroup cgroup2 rw 0 0
 
 
 def config(text, source="/proc/config.gz"):
-    return {finding.check: finding for finding in judgement.judge_config(text, source)}
+    return {finding.check: finding for finding in judge_config(text, source)}
 
 
 def capable(*bits):
@@ -117,9 +131,9 @@ def test_another_release_of_the_configuration_is_not_read(tmp_path):
 
 
 def test_only_linux_can_run_the_agent():
-    assert judgement.judge_kernel("Linux", "6.1.0", "x86_64").state == "ok"
-    assert judgement.judge_kernel("Linux", "6.1.0", "riscv64").state == "warn"
-    assert judgement.judge_kernel("Darwin", "24", "arm64").state == "fail"
+    assert judge_kernel("Linux", "6.1.0", "x86_64").state == "ok"
+    assert judge_kernel("Linux", "6.1.0", "riscv64").state == "warn"
+    assert judge_kernel("Darwin", "24", "arm64").state == "fail"
 
 
 @pytest.mark.parametrize(
@@ -132,25 +146,25 @@ def test_only_linux_can_run_the_agent():
     ],
 )
 def test_lockdown_forbids_the_probes_only_at_confidentiality(text, state, level):
-    finding = judgement.judge_lockdown(text, {})
+    finding = judge_lockdown(text, {})
     assert finding.state == state
     assert level in finding.found
 
 
 def test_lockdown_is_unknown_while_securityfs_is_not_mounted():
-    finding = judgement.judge_lockdown(None, {})
+    finding = judge_lockdown(None, {})
     assert finding.state == "unknown"
     assert finding.repair.startswith("mount -t securityfs none /sys/kernel/security")
     mounted = {"/sys/kernel/security": "securityfs"}
-    assert judgement.judge_lockdown(None, mounted).state == "ok"
+    assert judge_lockdown(None, mounted).state == "ok"
 
 
 @pytest.mark.parametrize("size", [None, 0])
 def test_btf_that_is_missing_or_empty_leaves_type_format_legacy(size):
-    finding = judgement.judge_btf(size)
+    finding = judge_btf(size)
     assert finding.state == "warn"
     assert finding.repair == "run a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-    assert judgement.judge_btf(5_500_000).found == "5.5 MB in /sys/kernel/btf/vmlinux"
+    assert judge_btf(5_500_000).found == "5.5 MB in /sys/kernel/btf/vmlinux"
 
 
 @pytest.mark.parametrize(
@@ -161,8 +175,8 @@ def test_btf_that_is_missing_or_empty_leaves_type_format_legacy(size):
     ],
 )
 def test_cpus_are_counted_over_spans(possible, online, found):
-    assert judgement.judge_cpus(possible, online).found == found
-    assert judgement.judge_cpus(None, online).state == "unknown"
+    assert judge_cpus(possible, online).found == found
+    assert judge_cpus(None, online).state == "unknown"
 
 
 # --- file systems --------------------------------------------------------------------------------
@@ -176,35 +190,35 @@ def test_cpus_are_counted_over_spans(possible, online, found):
     ],
 )
 def test_tracefs_is_found_by_itself_or_in_debugfs(mounted, place):
-    assert judgement.judge_tracing(mounted, mounted) == Finding("tracefs", "ok", place)
+    assert judge_tracing(mounted, mounted) == Finding("tracefs", "ok", place)
 
 
 @pytest.mark.parametrize("mounted", [{}, {"/mnt": "tracefs"}, {"/sys/kernel/tracing": "tmpfs"}])
 def test_without_tracefs_in_its_place_load_mode_return_is_off_and_mount_repairs_it(mounted):
-    finding = judgement.judge_tracing(mounted, [])
+    finding = judge_tracing(mounted, [])
     assert finding.state == "warn"
     assert "load mode `return` cannot be used" in finding.found
     assert finding.repair.startswith("mount -t tracefs none /sys/kernel/tracing (")
 
 
 def test_tracefs_that_may_not_be_read_asks_for_rights_not_for_a_mount():
-    finding = judgement.judge_tracing({"/sys/kernel/tracing": "tracefs"}, [])
+    finding = judge_tracing({"/sys/kernel/tracing": "tracefs"}, [])
     assert finding.state == "warn"
     assert finding.repair == "run as root, or grant CAP_DAC_READ_SEARCH too"
 
 
 def test_of_two_mounts_at_one_place_the_later_one_is_seen():
-    mounted = judgement.visible_mounts(f"{MOUNTS}none /sys/kernel/tracing tmpfs rw 0 0\n")
+    mounted = visible_mounts(f"{MOUNTS}none /sys/kernel/tracing tmpfs rw 0 0\n")
     assert mounted["/sys/kernel/tracing"] == "tmpfs"
     assert mounted["/sys/kernel/debug"] == "debugfs"
 
 
 def test_the_layout_of_cgroups_is_v2_both_v1_or_none():
-    assert judgement.judge_cgroups({"/sys/fs/cgroup": "cgroup2"}).found == "v2 at /sys/fs/cgroup"
+    assert judge_cgroups({"/sys/fs/cgroup": "cgroup2"}).found == "v2 at /sys/fs/cgroup"
     both = {"/sys/fs/cgroup/pids": "cgroup", "/sys/fs/cgroup/unified": "cgroup2"}
-    assert judgement.judge_cgroups(both).found.startswith("v2 at /sys/fs/cgroup/unified, and 1")
-    assert judgement.judge_cgroups({"/sys/fs/cgroup/pids": "cgroup"}).state == "warn"
-    assert judgement.judge_cgroups({}).repair == "mount -t cgroup2 none /sys/fs/cgroup"
+    assert judge_cgroups(both).found.startswith("v2 at /sys/fs/cgroup/unified, and 1")
+    assert judge_cgroups({"/sys/fs/cgroup/pids": "cgroup"}).state == "warn"
+    assert judge_cgroups({}).repair == "mount -t cgroup2 none /sys/fs/cgroup"
 
 
 # --- rights --------------------------------------------------------------------------------------
@@ -212,24 +226,24 @@ def test_the_layout_of_cgroups_is_v2_both_v1_or_none():
 
 @pytest.mark.parametrize("status", [ALL_RIGHTS, capable(38, 39), capable(21)])
 def test_bpf_and_perfmon_or_admin_alone_are_enough(status):
-    assert judgement.judge_capabilities(status, WHOLE_UIDS).state == "ok"
+    assert judge_capabilities(status, WHOLE_UIDS).state == "ok"
 
 
 @pytest.mark.parametrize("status", [capable(), capable(39), capable(38), capable(24, 2)])
 def test_less_is_not_enough_and_the_repair_names_what_is(status):
-    finding = judgement.judge_capabilities(status, WHOLE_UIDS)
+    finding = judge_capabilities(status, WHOLE_UIDS)
     assert finding.state == "fail"
     assert finding.repair.startswith("run as root, or grant CAP_BPF and CAP_PERFMON")
 
 
 def test_rights_in_a_user_namespace_do_not_count():
-    finding = judgement.judge_capabilities(ALL_RIGHTS, "         0       1000          1\n")
+    finding = judge_capabilities(ALL_RIGHTS, "         0       1000          1\n")
     assert finding.state == "fail"
     assert "user namespace" in finding.found
 
 
 def test_a_status_that_does_not_tell_is_unknown():
-    assert judgement.judge_capabilities("Name:\tdoctor\n", WHOLE_UIDS).state == "unknown"
+    assert judge_capabilities("Name:\tdoctor\n", WHOLE_UIDS).state == "unknown"
 
 
 # --- hooks ---------------------------------------------------------------------------------------
@@ -276,16 +290,16 @@ the kernel refused the BPF object: No such process
     ],
 )
 def test_the_kernels_reason_is_cut_out_of_a_refusal(message, reason):
-    assert judgement.refusal(message) == reason
+    assert refusal(message) == reason
 
 
 def test_a_hook_that_attaches_says_where():
-    finding = judgement.judge_hook("fork", {"tp_btf/task_newtask": None}, {})
+    finding = judge_hook("fork", {"tp_btf/task_newtask": None}, {})
     assert finding == Finding("hook fork", "ok", "attaches at tp_btf/task_newtask")
 
 
 def test_the_hook_that_stands_in_for_release_task_says_so():
-    finding = judgement.judge_hook("free", {"tp_btf/sched_process_free": None}, {})
+    finding = judge_hook("free", {"tp_btf/sched_process_free": None}, {})
     assert "stands in for release_task" in finding.found
 
 
@@ -296,7 +310,7 @@ def test_of_several_programs_those_that_are_refused_are_named_by_reason():
         "tp/syscalls/sys_exit_clone": None,
         "tp/syscalls/sys_exit_execve": "Invalid argument",
     }
-    finding = judgement.judge_hook("fail", refused, {})
+    finding = judge_hook("fail", refused, {})
     assert finding.state == "warn"
     assert finding.found == (
         "load mode `return` cannot be used: "
@@ -306,25 +320,25 @@ def test_of_several_programs_those_that_are_refused_are_named_by_reason():
 
 
 def test_a_refused_hook_is_repaired_where_an_earlier_check_found_the_cause():
-    tracefs = judgement.judge_tracing({}, [])
-    rights = judgement.judge_capabilities(capable(), WHOLE_UIDS)
+    tracefs = judge_tracing({}, [])
+    rights = judge_capabilities(capable(), WHOLE_UIDS)
     refused = {"tp/syscalls/sys_exit_fork": "No such file or directory"}
     found = {"tracefs": tracefs}
-    assert judgement.judge_hook("fail", refused, found).repair == tracefs.repair
+    assert judge_hook("fail", refused, found).repair == tracefs.repair
     found["capabilities"] = rights
-    assert judgement.judge_hook("fail", refused, found).repair == rights.repair
+    assert judge_hook("fail", refused, found).repair == rights.repair
 
 
 def test_tracefs_is_no_cause_where_a_hook_does_not_need_it():
     refused = {"tp_btf/task_newtask": "Invalid argument"}
-    finding = judgement.judge_hook("fork", refused, {"tracefs": judgement.judge_tracing({}, [])})
+    finding = judge_hook("fork", refused, {"tracefs": judge_tracing({}, [])})
     assert finding.state == "fail"
     assert "taskstream doctor --json" in finding.repair
 
 
 def test_a_refusal_in_spite_of_all_rights_points_at_what_is_around_the_process():
-    rights = judgement.judge_capabilities(ALL_RIGHTS, WHOLE_UIDS)
-    finding = judgement.judge_hook(
+    rights = judge_capabilities(ALL_RIGHTS, WHOLE_UIDS)
+    finding = judge_hook(
         "fork", {"tp_btf/task_newtask": "Operation not permitted"}, {"capabilities": rights}
     )
     assert "seccomp" in finding.repair
@@ -361,25 +375,25 @@ AGO = "(after 3ms in state CONNECT)"
     ],
 )
 def test_a_broker_that_does_not_answer_is_told_with_reason_and_repair(said, found, repair):
-    finding = judgement.judge_broker_faults([said, "1/1 brokers are down", said], 5.0)
+    finding = judge_broker_faults([said, "1/1 brokers are down", said], 5.0)
     assert (finding.state, finding.found) == ("fail", found)
     assert repair in finding.repair
 
 
 def test_silence_is_told_with_the_time_that_was_waited():
-    finding = judgement.judge_broker_faults([], 2.5)
+    finding = judge_broker_faults([], 2.5)
     assert finding.found == "no answer within 2.5 s"
     assert "firewall" in finding.repair
 
 
 def test_a_broker_that_answers_is_told_with_cluster_addresses_and_topic():
-    broker, topic = judgement.judge_broker("lab", ["a:1", "b:2"], "events", 12)
+    broker, topic = judge_broker("lab", ["a:1", "b:2"], "events", 12)
     assert broker == Finding("broker", "ok", "cluster lab, 2 brokers: a:1 b:2")
     assert topic == Finding("topic", "ok", "events, partitions: 12")
 
 
 def test_a_topic_that_is_not_there_is_a_warning():
-    _, topic = judgement.judge_broker(None, ["a:1"], "events", None)
+    _, topic = judge_broker(None, ["a:1"], "events", None)
     assert topic.state == "warn"
     assert topic.repair.startswith("create events")
 
@@ -393,22 +407,20 @@ def hooks(**states):
 
 def test_one_failure_keeps_the_agent_from_running_and_is_named():
     found = [*hooks(fork="ok", fail="ok"), Finding("BTF", "fail", "missing")]
-    assert judgement.judge_all(found) == Finding(
-        "agent", "fail", "cannot run: BTF", "repair these first"
-    )
+    assert judge_all(found) == Finding("agent", "fail", "cannot run: BTF", "repair these first")
 
 
 def test_without_the_hooks_of_failed_calls_the_agent_runs_in_load_mode_entry():
-    assert judgement.judge_all(hooks(fork="ok", fail="ok")).found.endswith("`entry` or `return`")
-    finding = judgement.judge_all(hooks(fork="ok", fail="warn"))
+    assert judge_all(hooks(fork="ok", fail="ok")).found.endswith("`entry` or `return`")
+    finding = judge_all(hooks(fork="ok", fail="warn"))
     assert finding.state == "warn"
     assert "load mode `entry`" in finding.found
     assert "`return`" not in finding.found
 
 
 def test_hooks_that_were_not_tried_are_no_yes():
-    assert judgement.judge_all([]).state == "unknown"
-    assert judgement.judge_all(hooks(fork="unknown", fail="ok")).state == "unknown"
+    assert judge_all([]).state == "unknown"
+    assert judge_all(hooks(fork="unknown", fail="ok")).state == "unknown"
 
 
 def test_an_empty_machine_leaves_checks_unknown_and_none_of_them_raises(tmp_path):

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from taskstream.config import OPTIONS, Config, load, read
+from taskstream.config.config import Config
+from taskstream.config.file import load, read
+from taskstream.config.option import OPTIONS
 from taskstream.effective import COMMAND_LINE, DEFAULT, effective, in_force
 
 

@@ -3,7 +3,7 @@
 from threading import Thread
 
 from taskstream.board.reading import reading_of
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.feed import IntervalFeed
 from taskstream.interval import Interval
 from taskstream.record import COUNTS

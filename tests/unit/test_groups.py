@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from taskstream.batch import Batch
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.errors import ConfigError
 from taskstream.groups import Groups
 from taskstream.source import cgroup_tree

@@ -71,6 +71,7 @@ LAYERS = {
         "control",
         "doctor",
         "feed",
+        "kafka_client",
         "meter",
         "place",
         "refusal",
@@ -101,6 +102,7 @@ OUTSIDE = {
         "broker",
         "consumer",
         "doctor",
+        "kafka_client",
         "refusal",
         "sink.kafka",
         "sink.kafka_start",
@@ -195,3 +197,14 @@ def test_a_module_leaves_the_outside_to_those_whose_it_is(module):
             assert allowed or not is_in(target, outside), (
                 f"line {line}: {outside} is for {', '.join(known) or 'nobody yet'}"
             )
+
+
+def test_contributing_shows_the_same_table():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (PACKAGE.parent / "CONTRIBUTING.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
+    shown = {row[0]: row[1].split(", ") for row in rows if row[0] in LAYERS}
+    layers = {layer: [e for e in entries if e != "__main__"] for layer, entries in LAYERS.items()}
+    assert shown == layers

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from taskstream.chart import CHARTS, SCOPES
+from taskstream.chart.chart import SCOPES
+from taskstream.chart.table import CHARTS
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
 from taskstream.record import COUNTS
 from taskstream.sink.netdata import ALIVE_NS, NetdataCharts, clean_name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from taskstream.batch import Batch
 from taskstream.charge import Charges
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally

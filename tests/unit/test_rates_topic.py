@@ -9,7 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from taskstream import resource
-from taskstream.chart import CHARTS, NETDATA, STATES
+from taskstream.chart.chart import NETDATA
+from taskstream.chart.state import STATES
+from taskstream.chart.table import CHARTS
 from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
 from taskstream.json_message import dump

@@ -10,7 +10,8 @@ import pytest
 
 from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.charge import Charges
-from taskstream.chart import CHARTS, DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
+from taskstream.chart.table import CHARTS
 from taskstream.columns import pack
 from taskstream.consumer.reader import Place, most_messages
 from taskstream.encode import EventEncoder, encode_batch

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from taskstream.config import Config
+from taskstream.config.config import Config
 from taskstream.groups import Groups
 from taskstream.steering import Steering
 from tests.synthetic import batch

@@ -11,7 +11,7 @@ import pytest
 from taskstream.batch import Origin
 from taskstream.board.gatherer import KEEP, SETTLE_NS, Gatherer
 from taskstream.board.reading import VIEWS, Reading, reading_of
-from taskstream.chart import DOCUMENTED, NETDATA
+from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.columns import pack
 from taskstream.errors import MessageError
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies

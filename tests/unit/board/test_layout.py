@@ -6,7 +6,7 @@ from taskstream.board.board import Board
 from taskstream.board.choice import Choice, rows_of
 from taskstream.board.layout import cells, columns_of, number, printable, standing
 from taskstream.board.reading import RATES, VIEWS
-from taskstream.chart import NETDATA
+from taskstream.chart.chart import NETDATA
 from taskstream.hook import RELEASE_LATE
 from tests.readings import SECOND, START_NS, rates, reading
 

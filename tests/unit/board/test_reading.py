@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from taskstream.board.reading import PLACES, RATES, SYSTEM, VIEWS, reading_of
-from taskstream.chart import CHARTS, DOCUMENTED, NETDATA, SCOPES, draw
+from taskstream.chart.chart import DOCUMENTED, NETDATA, SCOPES
+from taskstream.chart.draw import draw
+from taskstream.chart.table import CHARTS
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
 from taskstream.record import COUNTS
 from tests.readings import SECOND
