@@ -10,7 +10,7 @@ import click
 from taskstream.capture.reader import CaptureFile
 from taskstream.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.option import kafka_option, kafka_settings, listen_address
 from taskstream.cli.stopping import stop_signals
 from taskstream.config import read_app_groups
 from taskstream.consumer.reader import Reader
@@ -133,11 +133,9 @@ def _outlet(to: str | None, listen: str, semantics: str, *, as_json: bool) -> It
     from taskstream.sink.outlet import FleetMetrics
     from taskstream.sink.prometheus import MetricsServer
 
-    address, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise click.BadParameter(f"{listen!r} is no HOST:PORT", param_hint="--listen")
+    address, port = listen_address(listen)
     metrics = FleetMetrics()
-    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+    with MetricsServer(metrics, address, port) as server:
         _say(f"metrics at http://{address}:{server.port}/metrics")
         yield metrics
 

@@ -110,7 +110,7 @@ OUTSIDE = {
         "cli.event_line",
         "decode",
     ],
-    "prometheus_client": ["sink.outlet", "sink.prometheus"],
+    "prometheus_client": ["sink.outlet", "sink.prometheus", "sink.rates_metrics"],
     "pyarrow": ["arrow", "sink.table"],
     "rich": ["cli", "sink.screen", "sink.top"],
     "textual": ["sink.top"],
