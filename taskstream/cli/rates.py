@@ -10,7 +10,7 @@ import click
 from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.option import kafka_option, kafka_settings, listen_address
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
@@ -231,11 +231,9 @@ def _outlet(
     from taskstream.sink.outlet import FleetMetrics
     from taskstream.sink.prometheus import MetricsServer
 
-    address, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise click.BadParameter(f"{listen!r} is no HOST:PORT", param_hint="--listen")
+    address, port = listen_address(listen)
     metrics = FleetMetrics()
-    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+    with MetricsServer(metrics, address, port) as server:
         _say(f"metrics at http://{address}:{server.port}/metrics")
         yield metrics
 
