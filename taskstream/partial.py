@@ -175,6 +175,8 @@ class PartialSums:
         partial.reports.append(report)
         if report.charges is not None:
             run.charges.append(report.charges)
+            if report.charges.labels is not None:
+                _learn_paths(run.cgroups, report.charges.events, report.charges.labels)
         if report.interval is not None and run.charges:
             charges, run.charges = Charges.join(run.charges), []
             if self._rules is not None:
