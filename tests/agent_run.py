@@ -76,9 +76,12 @@ class LabelledSink(MemorySink):
         self.batches.append(batch)
 
 
-def events(count: int = 300, seed: int = 1, seconds: int = 6) -> np.ndarray:
-    """Make the events of so many tasks, four each, in so much time."""
+def events(count: int = 300, seed: int = 1, seconds: int = 6, commands: int = 0) -> np.ndarray:
+    """Make the events of so many tasks, four each, in so much time; by so many commands."""
     records = lives(count, cpus=2).records
+    if commands:
+        names = np.array([b"command-%d" % n for n in range(commands)], records["comm"].dtype)
+        records["comm"] = names[records["tgid"] % commands]
     records["boot_ns"] = ATTACHED_NS + np.arange(len(records)) * (seconds * SECOND // len(records))
     records["cgroup_id"] = 7 + records["tgid"] % 2
     records["uid"] = records["tgid"] % 3
@@ -102,6 +105,7 @@ class Run:
         tasks: How many there were, four events each.
         seconds: How long.
         every_s: How long intervals are.
+        commands: How many programs they were; 0 for one each.
     """
 
     def __init__(
@@ -113,10 +117,11 @@ class Run:
         tasks: int = 300,
         seconds: int = 6,
         every_s: int = 1,
+        commands: int = 0,
     ) -> None:
         sink = LabelledSink()
         run = play(
-            given := events(tasks, seed, seconds),
+            given := events(tasks, seed, seconds, commands),
             lost=np.random.default_rng(seed).random(len(given)) < lost,
             until_ns=ATTACHED_NS + (seconds + 1) * SECOND,
             window_ns=every_s * SECOND,

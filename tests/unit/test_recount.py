@@ -223,6 +223,33 @@ def test_a_run_of_which_nothing_comes_any_more_is_forgotten():
     assert recounter._reducer.forget_before(1) == [run.origin]
 
 
+@pytest.mark.parametrize(("window_s", "ends_s"), [(2, [102, 104, 106, 107.3]), (5, [105, 107.3])])
+def test_windows_end_at_multiples_of_their_length_and_add_the_intervals_up(window_s, ends_s):
+    run = Run()
+    keeper, recounter = recount(chunked(run.partitions("event"), 2), window_s=window_s)
+    told = keeper.drawn[HOST.host]
+    assert [messages[0]["end_ns"] for messages in told] == [int(at * 1e9) for at in ends_s]
+    starts = [run.drawn[0][0]["start_ns"], *(int(at * 1e9) for at in ends_s[:-1])]
+    assert [messages[0]["start_ns"] for messages in told] == starts
+    for chart in ("system.process_thread", "app.process_create", "command.task_exit"):
+        for window, end_s in enumerate(ends_s):
+            within = [m for m in run.drawn if starts[window] < m[0]["end_ns"] <= int(end_s * 1e9)]
+            assert totals(told[window : window + 1], chart) == totals(within, chart)
+    assert recounter.totals.complete
+
+
+def test_a_window_that_is_not_over_waits_for_its_end_or_for_the_end_of_the_run():
+    run = Run().killed(3)  # at second 103
+    keeper, recounter = recount(chunked(run.partitions("event"), 2), window_s=60)
+    assert [m[0]["end_ns"] for m in keeper.drawn[HOST.host]] == [103 * 10**9]
+    keeper = Keeper()
+    recounter = Recounter(CHOICE, keeper, late_s=10, window_s=60, now_ms=lambda: 5)
+    for place, values in run.partitions("event").items():
+        recounter.messages(place, values)
+    recounter._turn(1 << 62, -1)
+    assert not keeper.drawn
+
+
 @pytest.mark.parametrize(
     ("messages", "events", "most"),
     [(0, 0, 500), (500, 500, 50_000), (500, 500 * 512, 195), (1, 10**9, 1), (10, 0, 50_000)],
