@@ -235,7 +235,6 @@ def test_members_of_a_group_share_the_partitions_and_no_event_is_left_out(real):
 
 
 def test_a_batch_is_an_arrow_table_with_nulls_for_what_is_not_known():
-    pytest.importorskip("pyarrow")
     table = lives(3).to_arrow()
     assert table.num_rows == 12
     rows = table.to_pylist()

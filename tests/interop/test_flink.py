@@ -17,8 +17,8 @@ from taskstream.rates import WindowCounts, charts
 from taskstream.record import COUNTS, KINDS
 from taskstream.sink.kafka import KafkaOptions, KafkaSink
 from tests.kafka.cluster import KafkaCluster
+from tests.needs import go_without
 from tests.synthetic import WALL_OFFSET_NS, bits, lives
-from tests.unpacked import go_without
 
 pytestmark = [pytest.mark.kafka, pytest.mark.large]
 
