@@ -165,15 +165,19 @@ class FleetMember:
     # --- whose partitions ---
 
     def _gained(self, places: Sequence[Place]) -> None:
-        for place in places:
-            log = self._topics.changelog_of(place.topic)
+        logs = {place: (self._log(place), place.partition) for place in places}
+        kept = self._state.read(list(logs.values()))
+        for place, log in logs.items():
             try:
-                self._share.gain(*place, self._state.read(log, place.partition))
+                self._share.gain(*place, kept[log])
             except MessageError as error:
                 raise ConfigError(
-                    f"topic {log} is none of group {self._options.group}: {error}: "
+                    f"topic {log[0]} is none of group {self._options.group}: {error}: "
                     "name another --group"
                 ) from None
+
+    def _log(self, place: Place) -> str:
+        return self._topics.changelog_of(place.topic)
 
     def _losing(self, places: Sequence[Place]) -> None:
         self._commit(progress=False)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 __all__ = ["Misfit", "TopicPlan", "TopicState", "judge"]
 
 MOST_COPIES = 3
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+NO_BOUND = (1 << 63) - 1
+"""What Kafka has for a bound of a timestamp that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,13 @@ class TopicPlan:
             "retention.bytes": str(self.retention_bytes),
             "retention.ms": str(self.retention_ms),
         }
+
+    def newer_config(self) -> dict[str, str]:
+        """Return settings that a topic is made with besides, where the broker knows them.
+
+        Kafka has them since 3.6 (KIP-937), and since 4.0 (KIP-1030) a bound of an hour by default.
+        """
+        return {"message.timestamp.after.max.ms": str(NO_BOUND)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +167,10 @@ def _settings(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
     if config.get("message.timestamp.type", "CreateTime") != "CreateTime":
         effect = "the time of the event is not that of the record"
         yield misfit("message.timestamp.type", "CreateTime", effect)
+    else:
+        for name, least, effect in _stamp_bounds(plan):
+            if (bound := int(config.get(name, least))) < least:
+                yield misfit(name, str(least), effect.format(hours=f"{bound / HOUR_MS:g}"))
     if config.get("compression.type", plan.compression) != plan.compression:
         yield misfit("compression.type", plan.compression, "the broker compresses anew")
     for name, least in (
@@ -167,3 +181,14 @@ def _settings(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
         if kept != -1 and (least == -1 or kept < least):
             wanted = "-1" if least == -1 else str(least)
             yield misfit(name, wanted, "events are gone sooner than planned")
+
+
+def _stamp_bounds(plan: TopicPlan) -> Iterator[tuple[str, int, str]]:
+    """Return how far the time of an event may be from the broker's at least, and what for."""
+    ahead = "events of a host whose clock is {hours} h ahead will be rejected"
+    yield "message.timestamp.after.max.ms", NO_BOUND, ahead
+    old = "events {hours} h old, of a spool or a replay, will be rejected"
+    kept = NO_BOUND if plan.retention_ms == -1 else plan.retention_ms
+    yield "message.timestamp.before.max.ms", kept, old
+    far = "events dated {hours} h off the broker's clock will be rejected"
+    yield "message.timestamp.difference.max.ms", NO_BOUND, far  # before Kafka 4.0

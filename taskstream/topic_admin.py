@@ -101,9 +101,14 @@ class TopicAdmin:
         except KafkaException as error:
             raise self._away(error) from None
         copies = plan.copies_on(brokers)
-        new = _NewTopic(topic, plan.partitions, copies, config=plan.config(copies))
+        config = plan.config(copies)
         try:
-            self._client.create_topics([new], operation_timeout=self._answer_s)[topic].result()
+            try:
+                self._create(topic, plan.partitions, copies, {**config, **plan.newer_config()})
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.INVALID_CONFIG:
+                    raise
+                self._create(topic, plan.partitions, copies, config)
         except KafkaException as error:
             told = error.args[0]
             if told.code() == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -112,6 +117,10 @@ class TopicAdmin:
                 raise self._away(error) from None
             raise BrokerError(f"topic {topic} cannot be made: {told.str()}") from None
         return True
+
+    def _create(self, topic: str, partitions: int, copies: int, config: dict[str, str]) -> None:
+        new = _NewTopic(topic, partitions, copies, config=config)
+        self._client.create_topics([new], operation_timeout=self._answer_s)[topic].result()
 
     def _on_error(self, error: KafkaError) -> None:
         self._refusal = refusal(error) or self._refusal

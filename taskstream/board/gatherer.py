@@ -18,7 +18,7 @@ from taskstream.chart.state import STATES
 from taskstream.errors import MessageError
 from taskstream.record import VERSION
 
-__all__ = ["SETTLE_NS", "Gatherer"]
+__all__ = ["SETTLE_NS", "Gatherer", "unpack_rates"]
 
 SETTLE_NS = 300_000_000
 """For how long nothing may have come."""
@@ -74,10 +74,10 @@ class Gatherer:
         Raises:
             MessageError: it is not of this topic, or of a newer version.
         """
-        message = _unpacked(value)
+        message = unpack_rates(value)
         try:
             self._add(message, now_ns)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"rates lack or spoil a member: {error!r}") from None
 
     def _add(self, message: dict[str, Any], now_ns: int) -> None:
@@ -125,9 +125,14 @@ class Gatherer:
                 del self._parts[key]
 
 
-def _unpacked(value: bytes) -> dict[str, Any]:
+def unpack_rates(value: bytes) -> dict[str, Any]:
+    """Return a message of the topic of rates as a map.
+
+    Raises:
+        MessageError: it is not of this topic, or of a newer version.
+    """
     try:
-        message = json.loads(value) if value[:1] == b"{" else msgpack.unpackb(value)
+        message = _from_json(value) if value[:1] == b"{" else msgpack.unpackb(value)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise MessageError(f"neither MessagePack nor JSON: {error}") from None
     if not isinstance(message, dict) or message.get("kind") != "rates":
@@ -136,6 +141,13 @@ def _unpacked(value: bytes) -> dict[str, Any]:
     version = message.get("v")
     if not isinstance(version, int) or version > VERSION:
         raise MessageError(f"version {version!r}; this taskstream reads up to {VERSION}")
+    return message
+
+
+def _from_json(value: bytes) -> Any:
+    message = json.loads(value)
+    if rb"\u" in value:  # JSON can name halves of characters, which nobody could print
+        json.dumps(message, ensure_ascii=False).encode()
     return message
 
 

@@ -28,6 +28,7 @@ _VERBS = {
     "enable": "Let a running agent draw the charts of app groups or cgroups, for a time.",
     "export": "Write the events of a capture as Parquet, CSV or JSON lines.",
     "inspect": "Say what is in a capture, and whether it is whole.",
+    "metrics": "Serve the rates of many hosts, out of the topic of rates, to Prometheus.",
     "netdata-plugin": "Record as a plugin of Netdata: charts on standard output.",
     "rates": "Recompute the rates of one host or many from their raw events.",
     "replay": "Replay captures: to a topic, as charts, as JSON, to a new capture.",

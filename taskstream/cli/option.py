@@ -9,7 +9,7 @@ from taskstream.config.option import FILE_SIZE, size
 from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
-__all__ = ["kafka_option", "kafka_settings", "kafka_texts", "size_option"]
+__all__ = ["kafka_option", "kafka_settings", "kafka_texts", "listen_address", "size_option"]
 
 kafka_option: Callable[..., Any] = click.option(
     "--kafka",
@@ -27,6 +27,18 @@ def size_option(_ctx: click.Context, _param: click.Parameter, value: str | None)
         return None if value is None else size(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} cannot be: allowed is {FILE_SIZE}") from None
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Read option ``--listen``: HOST:PORT.
+
+    Raises:
+        click.BadParameter: it is something else.
+    """
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint="--listen")
+    return address.strip("[]"), int(port)
 
 
 def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:

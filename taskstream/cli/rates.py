@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
@@ -11,8 +10,8 @@ import click
 from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings
-from taskstream.cli.stopping import stop_signals
+from taskstream.cli.option import kafka_option, kafka_settings, listen_address
+from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
 from taskstream.consumer.reader import Reader
@@ -20,7 +19,7 @@ from taskstream.fleet import FleetMember, FleetOptions, make_topics
 from taskstream.grouping.tally import Choice
 from taskstream.json_message import dump
 from taskstream.recount import Recounter
-from taskstream.reducer import Outlet
+from taskstream.reducer import Outlet, RecountTotals
 from taskstream.sink.outlet import HostJson, HostLines
 from taskstream.sink.rates import RatesRecords
 
@@ -160,9 +159,12 @@ def rates(
         users="user" in by,
         limit=limit,
     )
-    with ExitStack() as stack:
-        stopped = stack.enter_context(stop_signals())
-        if group is not None and bootstrap is not None:
+    output = output_topic or f"{group}-rates"
+    with (
+        stop_signals() as stopped,
+        _outlet(to, listen, semantics, output, message, as_json=as_json) as outlet,
+    ):
+        if bootstrap is not None and group is not None:
             options = FleetOptions(
                 bootstrap=bootstrap,
                 topic=topic,
@@ -174,66 +176,69 @@ def rates(
                 from_end=from_end,
                 settings=kafka_settings(kafka),
             )
-            output = (output_topic or f"{group}-rates") if to == "kafka" else None
-            topics = make_topics(options, output)
-            if output is not None:
-                records = RatesRecords(output, semantics, dump if message == "json" else pack)
-                member = FleetMember(options, topics, records, records.take)
-                _say(f"rates go to topic {output}")
-            else:
-                outlet = stack.enter_context(_outlet(to, listen, semantics, as_json=as_json))
-                member = FleetMember(options, topics, outlet)
-            stack.enter_context(member)
-            totals = member.totals
-            work = partial(
-                member.run, _stop(member.reader, lambda: stopped.asked), exit_at_end=exit_at_end
-            )
-        else:
-            rules = read_app_groups(apps_groups) if apps_groups is not None else None
-            outlet = stack.enter_context(_outlet(to, listen, semantics, as_json=as_json))
-            recount = Recounter(choice, outlet, rules=rules, late_s=late_s, window_s=window_s)
-            totals = recount.totals
+            totals = _in_group(options, outlet, output, stopped, exit_at_end=exit_at_end)
+            sys.exit(0 if totals.complete else LOSSES)
+        rules = read_app_groups(apps_groups) if apps_groups is not None else None
+        recount = Recounter(choice, outlet, rules=rules, late_s=late_s, window_s=window_s)
+        with _closing_line(recount.totals), ExitStack() as stack:
             if bootstrap is None:
                 files = [stack.enter_context(CaptureFile(path)) for path in paths]
-                work = partial(
-                    recount.captures, files, lambda: stopped.asked, skip_damaged=skip_damaged
-                )
+                recount.captures(files, lambda: stopped.asked, skip_damaged=skip_damaged)
             else:
+                settings = kafka_settings(kafka)
                 reader = stack.enter_context(
-                    Reader(bootstrap, [topic], from_end=from_end, settings=kafka_settings(kafka))
+                    Reader(bootstrap, [topic], from_end=from_end, settings=settings)
                 )
-                work = partial(
-                    recount.topic,
-                    reader,
-                    _stop(reader, lambda: stopped.asked),
-                    exit_at_end=exit_at_end,
-                )
-        try:
-            work()
-        finally:
-            _say(totals.line())
-    sys.exit(0 if totals.complete else LOSSES)
+                recount.topic(reader, _stop(reader, stopped), exit_at_end=exit_at_end)
+    sys.exit(0 if recount.totals.complete else LOSSES)
+
+
+def _in_group(
+    options: FleetOptions, outlet: Outlet, output: str, stopped: Stop, *, exit_at_end: bool
+) -> RecountTotals:
+    """Work as a member of a group; return what its part amounts to."""
+    if isinstance(outlet, RatesRecords):
+        member = FleetMember(options, make_topics(options, output), outlet, outlet.take)
+        _say(f"rates go to topic {output}")
+    else:
+        member = FleetMember(options, make_topics(options, None), outlet)
+    with member:
+        with _closing_line(member.totals):
+            member.run(_stop(member.reader, stopped), exit_at_end=exit_at_end)
+        return member.totals
 
 
 @contextmanager
-def _outlet(to: str | None, listen: str, semantics: str, *, as_json: bool) -> Iterator[Outlet]:
+def _closing_line(totals: RecountTotals) -> Iterator[None]:
+    """Say at the end what it amounts to, also where it ends with an error."""
+    try:
+        yield
+    finally:
+        _say(totals.line())
+
+
+@contextmanager
+def _outlet(
+    to: str | None, listen: str, semantics: str, output: str, message: str, *, as_json: bool
+) -> Iterator[Outlet]:
     """Return where the intervals go."""
     if to is None:
         yield HostJson(semantics=semantics) if as_json else HostLines(semantics=semantics)
         return
+    if to == "kafka":
+        yield RatesRecords(output, semantics, dump if message == "json" else pack)
+        return
     from taskstream.sink.outlet import FleetMetrics
     from taskstream.sink.prometheus import MetricsServer
 
-    address, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise click.BadParameter(f"{listen!r} is no HOST:PORT", param_hint="--listen")
+    address, port = listen_address(listen)
     metrics = FleetMetrics()
-    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
+    with MetricsServer(metrics, address, port) as server:
         _say(f"metrics at http://{address}:{server.port}/metrics")
         yield metrics
 
 
-def _stop(reader: Reader, asked: Callable[[], bool]) -> Callable[[], bool]:
+def _stop(reader: Reader, stopped: Stop) -> Callable[[], bool]:
     """Return what tells when to stop, and says meanwhile why nothing comes."""
     told = ""
 
@@ -242,7 +247,7 @@ def _stop(reader: Reader, asked: Callable[[], bool]) -> Callable[[], bool]:
         if reader.trouble != told:
             told = reader.trouble
             _say(told or "the broker answers again")
-        return asked()
+        return stopped.asked
 
     return stop
 

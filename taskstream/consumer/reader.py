@@ -155,6 +155,9 @@ class Reader:
     # --- whose partitions ---
 
     def _assigned(self, given: Sequence[TopicPartition]) -> None:
+        if not given:
+            self._consumer.incremental_assign([])
+            return
         # The offsets first: the broker gives none while a transaction of their last owner is
         # open, so what that owner left behind is there when `on_gained` looks for it.
         try:

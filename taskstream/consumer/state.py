@@ -4,7 +4,7 @@ Rim: touches a broker through confluent-kafka.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
@@ -41,46 +41,60 @@ class StateReader:
         self._consumer = self._connection.consumer
         self._admin = make_admin(bootstrap, settings)
 
-    def read(self, topic: str, partition: int) -> dict[bytes, bytes]:
-        """Return the last value of each key of a partition that was not taken out.
+    def read(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], dict[bytes, bytes]]:
+        """Read partitions whole.
+
+        Args:
+            places: Topics and partitions.
+
+        Returns:
+            By topic and partition the last value of each key that was not taken out.
 
         Raises:
-            BrokerError: it cannot be read to its end.
+            BrokerError: one cannot be read to its end.
         """
-        end = self._end(TopicPartition(topic, partition))
-        entries: dict[bytes, bytes] = {}
-        if not end:
-            return entries
-        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        entries: dict[tuple[str, int], dict[bytes, bytes]] = {place: {} for place in places}
+        left = {place: end for place, end in self._ends(places).items() if end}
+        self._consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
         try:
             since = time.monotonic()
-            while time.monotonic() < since + STILL_S:
-                for message in self._consumer.consume(MOST_MESSAGES, 1):
+            while left:
+                for message in self._consumer.consume(MOST_MESSAGES, 0.05):
                     since = time.monotonic()
+                    place = message.topic() or "", message.partition() or 0
                     error = message.error()
                     if error is None:
-                        _take(entries, message.key() or b"", message.value())
+                        _take(entries[place], message.key() or b"", message.value())
                     elif error.code() != KafkaError._PARTITION_EOF:
-                        self._connection.take(error, topic, grouped=False)
-                    elif (message.offset() or 0) >= end:
-                        return entries
+                        self._connection.take(error, place[0], grouped=False)
+                    elif (message.offset() or 0) >= left.get(place, 0):
+                        left.pop(place, None)
+                if time.monotonic() > since + STILL_S:
+                    raise self._stuck(left)
         finally:
             self._consumer.unassign()
-        raise BrokerError(
+        return entries
+
+    def _ends(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the ends of partitions, what is not committed included."""
+        if not places:
+            return {}
+        wanted = {TopicPartition(*place): _LATEST for place in places}
+        try:
+            asked = self._admin.list_offsets(wanted, request_timeout=STILL_S)
+            return {(one.topic, one.partition): a.result().offset for one, a in asked.items()}
+        except KafkaException as error:
+            names = ", ".join(sorted({topic for topic, _ in places}))
+            raise BrokerError(
+                f"{names} cannot be read on {self._bootstrap}: {error.args[0].str()}"
+            ) from None
+
+    def _stuck(self, left: Mapping[tuple[str, int], int]) -> BrokerError:
+        (topic, partition), end = next(iter(left.items()))
+        return BrokerError(
             f"{topic} [{partition}] cannot be read to offset {end} on {self._bootstrap}: "
             f"nothing came for {STILL_S} s; {self._connection.trouble or 'a transaction is open'}"
         )
-
-    def _end(self, place: TopicPartition) -> int:
-        """Return the end of a partition, what is not committed included."""
-        try:
-            asked = self._admin.list_offsets({place: _LATEST}, request_timeout=STILL_S)
-            return int(asked[place].result().offset)
-        except KafkaException as error:
-            raise BrokerError(
-                f"{place.topic} [{place.partition}] cannot be read on {self._bootstrap}: "
-                f"{error.args[0].str()}"
-            ) from None
 
     def close(self) -> None:
         """Leave the broker."""

@@ -261,8 +261,8 @@ class MetricsServer:
             self._server, self._thread = start_http_server(port, address, registry)
         except OSError as error:
             raise ConfigError(
-                f"metrics cannot be served at {address}:{port}: {error.strerror}: set "
-                "[prometheus] listen to another address, or to off"
+                f"metrics cannot be served at {address}:{port}: {error.strerror}: name "
+                "another address ([prometheus] listen, or --listen)"
             ) from None
         self.port: int = self._server.server_port
 

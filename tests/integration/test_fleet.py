@@ -3,6 +3,7 @@
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.command import start, taskstream
+from tests.command import ROOT, start, taskstream
 from tests.kafka.cluster import KafkaCluster
 from tests.topic import fetch
 from tests.unit.test_recount import HOST, PARTITIONS, Run
@@ -42,7 +43,10 @@ class Topic:
             for place, values in run.partitions("event").items():
                 self._left[place.partition] += values
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
+        # The events are of another year, so the topic of their rates must not be one of a week.
+        topics = [NewTopic(self.name, PARTITIONS, 1), NewTopic(self.output, PARTITIONS, 1)]
+        for made in admin.create_topics(topics).values():
+            made.result()
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
 
     def publish(self, most: int = 1 << 30) -> None:
@@ -59,7 +63,7 @@ class Topic:
 
     def words(self, *more: str) -> list[str]:
         return ["rates", "--bootstrap", self.kafka.bootstrap, "--topic", self.name,
-                "--group", self.group, "--to", "kafka", *BY, *more]  # fmt: skip
+                "--group", self.group, "--to", "kafka", "--late", "60", *BY, *more]  # fmt: skip
 
     def drawn(self) -> dict[str, list[list[dict[str, Any]]]]:
         """Return what is in the topic of rates, by host and interval, in order of publishing."""
@@ -137,11 +141,50 @@ def test_a_group_of_one_writes_what_the_agents_drew_and_goes_on_where_it_was_lef
 def test_a_member_that_is_killed_at_random_points_writes_every_interval_once(topic, member):
     chance = random.Random(5)
     topic.publish(most=50)
-    for _ in range(10):
+    for _ in range(6):
         one = member("--instance", "a")
         topic.publish(most=50)
         time.sleep(chance.uniform(0.5, 2.5))
         one.kill()
+    topic.publish()
+    done = taskstream(*topic.words("--instance", "a", "-e"))
+    assert done.code == 0, done.err
+    assert topic.drawn() == topic.agents
+
+
+KILLED = """
+import os, signal, sys
+from taskstream.cli import main
+from taskstream.sink.transaction import Transactions
+
+left, when = int(sys.argv.pop(1)), sys.argv.pop(1)
+take_step = Transactions._step
+
+def step(self, what):
+    global left
+    left -= 1
+    if not left and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    take_step(self, what)
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Transactions._step = step
+main()
+"""
+
+
+def test_a_member_that_is_killed_at_each_step_of_a_transaction_writes_every_interval_once(topic):
+    """Steps: making the writer known; then, of each transaction, its offsets and its end."""
+    for step in range(2, 6):
+        for when in ("before", "after"):
+            topic.publish(most=25)
+            words = [sys.executable, "-c", KILLED, str(step), when, *topic.words("-e")]
+            done = subprocess.run(
+                [*words, "--instance", "a"], cwd=ROOT, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+            assert done.returncode or step > 3  # fewer steps were enough to come to the end
     topic.publish()
     done = taskstream(*topic.words("--instance", "a", "-e"))
     assert done.code == 0, done.err

@@ -10,6 +10,7 @@ from taskstream.config.option import OPTIONS
 from taskstream.sink.kafka import DEFAULTS
 from taskstream.sink.prometheus import Metrics
 from taskstream.stats import Account, RunTotals
+from taskstream.topic import TopicPlan
 from taskstream.vocabulary import VOCABULARIES
 from tests.kernel.guest.table import DOCUMENT, document, kept
 
@@ -102,7 +103,8 @@ def test_every_knob_of_docs_delivery_is_an_option() -> None:
     knobs = re.findall(r"`\[(\w+)\] ([\w ]+)`", DELIVERY)
     assert len(knobs) > 10
     assert [knob for knob in knobs if knob[1] not in OPTIONS[knob[0]]] == []
-    assert set(re.findall(r"`(queue\.[\w.]+|message\.[\w.]+)`", DELIVERY)) <= DEFAULTS.keys()
+    settings = DEFAULTS.keys() | TopicPlan().newer_config().keys()
+    assert set(re.findall(r"`(queue\.[\w.]+|message\.[\w.]+)`", DELIVERY)) <= settings
 
 
 def test_docs_delivery_lists_every_fate_of_the_closing_line() -> None:

@@ -127,7 +127,7 @@ OUTSIDE = {
         "decode",
         "share",
     ],
-    "prometheus_client": ["sink.outlet", "sink.prometheus"],
+    "prometheus_client": ["sink.outlet", "sink.prometheus", "sink.rates_metrics"],
     "pyarrow": ["arrow", "sink.table"],
     "rich": ["cli", "sink.screen", "sink.top"],
     "textual": ["sink.top"],

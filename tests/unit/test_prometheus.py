@@ -209,5 +209,6 @@ def test_the_document_lists_every_metric_with_its_labels():
             label for sample in family.samples for label in sample.labels if label != "le"
         )
         described[name] = [family.type, ", ".join(labels), family.documentation]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]+) \| (.*) \|$", DOCUMENT.read_text(), re.M)
+    section = DOCUMENT.read_text().partition("## Many hosts")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]+) \| (.*) \|$", section, re.M)
     assert {name: rest for name, *rest in rows} == described

@@ -12,7 +12,7 @@ FITS = TopicState(
     brokers=3,
     copies=(3, 3, 3, 3),
     in_sync=(3, 3, 3, 3),
-    config={**PLAN.config(3), "max.message.bytes": "1048588"},
+    config={**PLAN.config(3), **PLAN.newer_config(), "max.message.bytes": "1048588"},
 )
 
 
@@ -51,6 +51,9 @@ def test_a_topic_made_by_the_plan_fits_the_plan(brokers):
         ("compression.type", "gzip", "producer"),
         ("retention.ms", "3600000", "604800000"),
         ("retention.bytes", "1000000", "-1"),
+        ("message.timestamp.after.max.ms", "3600000", "9223372036854775807"),
+        ("message.timestamp.before.max.ms", "86400000", "604800000"),
+        ("message.timestamp.difference.max.ms", "3600000", "9223372036854775807"),
     ],
 )
 def test_a_setting_that_does_not_fit_says_what_to_do(name, value, wanted):
@@ -62,6 +65,34 @@ def test_a_setting_that_does_not_fit_says_what_to_do(name, value, wanted):
 @pytest.mark.parametrize(("name", "value"), [("retention.ms", "-1"), ("retention.ms", "604800001")])
 def test_events_may_be_kept_longer_than_planned(name, value):
     assert judge(PLAN, with_config(name, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "bound_ms", "told"),
+    [
+        ("after", 3_600_000, "events of a host whose clock is 1 h ahead will be rejected"),
+        ("after", 5_400_000, "events of a host whose clock is 1.5 h ahead will be rejected"),
+        ("before", 86_400_000, "events 24 h old, of a spool or a replay, will be rejected"),
+    ],
+)
+def test_a_bound_of_timestamps_says_whose_events_will_be_rejected(name, bound_ms, told):
+    state = with_config(f"message.timestamp.{name}.max.ms", str(bound_ms))
+    (misfit,) = judge(PLAN, state)
+    assert misfit.effect == told
+
+
+def test_events_need_not_be_taken_when_they_are_older_than_the_topic_keeps_them():
+    name = "message.timestamp.before.max.ms"
+    assert judge(PLAN, with_config(name, "604800000")) == []
+    for_ever = replace(PLAN, retention_ms=-1)
+    kept = replace(FITS, config={**FITS.config, "retention.ms": "-1", name: "604800000"})
+    assert [m.what for m in judge(for_ever, kept)] == [name]
+
+
+def test_timestamps_have_no_bound_where_the_broker_sets_them():
+    config = {"message.timestamp.type": "LogAppendTime", "message.timestamp.after.max.ms": "0"}
+    state = replace(FITS, config={**FITS.config, **config})
+    assert [m.what for m in judge(PLAN, state)] == ["message.timestamp.type"]
 
 
 def test_more_replicas_wanted_in_step_than_there_are_is_told():
