@@ -15,7 +15,8 @@ from taskstream.consumer import EventConsumer, Portion
 from taskstream.errors import BrokerError
 from taskstream.record import COUNTS
 from taskstream.report import CpuReport, Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.kafka.cluster import KafkaCluster
 from tests.mock_cluster import MockCluster, missing
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, each_kind, known, lives

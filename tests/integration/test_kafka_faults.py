@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from taskstream.batch import Batch
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks

@@ -14,7 +14,8 @@ from confluent_kafka.admin import (
 
 from taskstream.consumer import TopicSource
 from taskstream.errors import BrokerError
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.topic_admin import TopicAdmin
 from tests.command import taskstream
 from tests.kafka.certificates import Authority

@@ -19,7 +19,8 @@ from taskstream.batch import Batch
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.errors import ConfigError
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks, report
