@@ -2,7 +2,7 @@
 
 The embedded broker of the package is the same cluster without the levers; these are reached by
 ctypes in the library that confluent-kafka carries. The header calls them subject to change, so
-what is not there is a reason to skip: `missing`.
+what is not there is told by `missing`.
 """
 
 import ctypes

@@ -5,18 +5,17 @@ import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.needs import go_without
 
-__all__ = ["environment", "go_without", "perl", "program"]
+__all__ = ["environment", "perl", "program"]
 
 ROOT = Path(__file__).parents[1] / "build/debian"
 _FOLDERS = ("usr/bin", "usr/sbin")
 
 
 def program(name: str) -> Path:
-    """Return the path of a program; skip the test without it, or fail where it was promised."""
+    """Return the path of a program; a test that needs it fails without."""
     unpacked = (ROOT / folder / name for folder in _FOLDERS)
     found = next((path for path in unpacked if path.exists()), None)
     installed = shutil.which(name)
@@ -26,19 +25,12 @@ def program(name: str) -> Path:
 
 
 def perl(module: str) -> dict[str, str]:
-    """Return an environment in which perl finds a module; skip or fail without it, likewise."""
+    """Return an environment in which perl finds a module; likewise."""
     folders = [str(path) for path in ROOT.glob("usr/lib/*/perl5/*")]
     found = {**os.environ, "PERL5LIB": ":".join(folders)}
     if subprocess.run(["perl", f"-M{module}", "-e1"], env=found, capture_output=True).returncode:
         go_without(f"no {module} for perl: make build/debian/unpacked")
     return found
-
-
-def go_without(missing: str) -> NoReturn:
-    """Skip a test for want of something, or fail where it was promised."""
-    if os.environ.get("TASKSTREAM_REQUIRE_PROGRAMS") == "1":
-        pytest.fail(f"{missing}, and TASKSTREAM_REQUIRE_PROGRAMS=1 promises it")
-    pytest.skip(f"{missing} (TASKSTREAM_REQUIRE_PROGRAMS=1 makes this a failure)")
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import Self
 
-import pytest
+from tests.needs import go_without, need_root
 
 __all__ = ["Wire"]
 
@@ -26,8 +26,9 @@ class Wire:
     """
 
     def __init__(self) -> None:
-        if os.geteuid() or not shutil.which("ip"):
-            pytest.skip("not root, or no ip (Debian: iproute2)")
+        need_root("a network namespace is made")
+        if not shutil.which("ip"):
+            go_without("no ip (Debian: iproute2)")
         self._name = f"ts{os.getpid()}"
         self._ours, self._theirs = f"{self._name}a", f"{self._name}b"
         net = f"10.231.{os.getpid() % 250}"
@@ -39,7 +40,7 @@ class Wire:
             pair = ["ip", "link", "add", self._ours, "type", "veth", "peer", "name", self._theirs]
             done = subprocess.run([*pair, "netns", self._name], capture_output=True, text=True)
             if done.returncode:
-                pytest.skip(f"no veth: {done.stderr.strip()}")
+                go_without(f"no veth: {done.stderr.strip()}")
             _do("ip", "address", "add", f"{net}.1/30", "dev", self._ours)
             _do("ip", "link", "set", self._ours, "up")
             self._there("ip", "address", "add", f"{net}.2/30", "dev", self._theirs)

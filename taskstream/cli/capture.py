@@ -11,7 +11,13 @@ import click
 from taskstream import clock
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line, open_capture
-from taskstream.cli.option import size_option
+from taskstream.cli.option import (
+    config_option,
+    duration_option,
+    host_option,
+    size_option,
+    update_every_option,
+)
 from taskstream.cli.record import live_options
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import OFF, Config
@@ -33,15 +39,9 @@ __all__ = ["capture"]
     type=click.Choice(["entry", "return"]),
     help="`return` also watches for failed calls.  [default: entry]",
 )
-@click.option(
-    "--update-every",
-    "update_every_s",
-    type=click.IntRange(1, 3600),
-    metavar="SECONDS",
-    help="Length of an interval of the rates.  [default: 5]",
-)
-@click.option("--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this.")
-@click.option("--host", help="Name of this host in the events.  [default: the node name]")
+@update_every_option
+@duration_option
+@host_option
 @click.option(
     "--file-size",
     "capture_file_bytes",
@@ -63,12 +63,7 @@ __all__ = ["capture"]
     metavar="SIZE",
     help="Delete the oldest file while all together are longer.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Configuration file.  [default: the one that `taskstream config` names]",
-)
+@config_option
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no rates.")
 @click.option("--json", "as_json", is_flag=True, help="Print each interval as a line of JSON.")

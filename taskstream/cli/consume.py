@@ -15,7 +15,7 @@ from taskstream.batch import Batch
 from taskstream.cli import LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.option import duration_option, kafka_option, kafka_settings
 from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
@@ -45,9 +45,7 @@ _LINES: dict[str, Line] = {
 @click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka broker.")
 @click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
-@click.option(
-    "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
-)
+@duration_option
 @click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no events, only the summary.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taskstream.cli.option import config_option
 from taskstream.config.config import Config
 from taskstream.config.file import load, read_app_groups
 from taskstream.grouping.apps import AppGroups
@@ -29,12 +30,7 @@ _OPTIONS = (
         metavar="FILE",
         help="Decide on app groups by these rules.  [default: as the agent did]",
     ),
-    click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path),
-        help="Configuration file.  [default: the one that `taskstream config` names]",
-    ),
+    config_option,
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from taskstream import clock
+from taskstream.cli.option import config_option
 from taskstream.cli.record import record
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import EMBEDDED, OFF, Config
@@ -19,12 +20,7 @@ __all__ = ["netdata_plugin", "script"]
 
 @click.command()
 @click.argument("seconds", type=click.IntRange(1, 3600), default=1)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Configuration file.  [default: the one that `taskstream config` names]",
-)
+@config_option
 def netdata_plugin(seconds: int, config_file: Path | None) -> None:
     """Record this host's task events, and draw their charts in Netdata.
 

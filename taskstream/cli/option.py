@@ -1,6 +1,7 @@
 """Options that several verbs share, and how they become settings."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,40 @@ from taskstream.config.option import FILE_SIZE, size
 from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
-__all__ = ["kafka_option", "kafka_settings", "kafka_texts", "listen_address", "size_option"]
+__all__ = [
+    "config_option",
+    "duration_option",
+    "host_option",
+    "kafka_option",
+    "kafka_settings",
+    "kafka_texts",
+    "listen_address",
+    "size_option",
+    "update_every_option",
+]
+
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration file.  [default: the one that `taskstream config` names]",
+)
+
+update_every_option = click.option(
+    "--update-every",
+    "update_every_s",
+    type=click.IntRange(1, 3600),
+    metavar="SECONDS",
+    help="Length of an interval of the rates.  [default: 5]",
+)
+
+duration_option = click.option(
+    "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
+)
+
+host_option = click.option(
+    "--host", help="Name of this host in the events.  [default: the node name]"
+)
 
 kafka_option: Callable[..., Any] = click.option(
     "--kafka",

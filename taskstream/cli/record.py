@@ -28,7 +28,8 @@ from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink import Sink
 from taskstream.sink.capture import CaptureSink
 from taskstream.sink.discard import Discard
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import Screen

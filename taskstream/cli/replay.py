@@ -27,7 +27,8 @@ from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
 from taskstream.report import Report
 from taskstream.sink.capture import CaptureSink
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.stats import Account
 from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget

@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from taskstream import clock
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.option import (
+    config_option,
+    duration_option,
+    host_option,
+    kafka_option,
+    kafka_settings,
+    update_every_option,
+)
 from taskstream.cli.record import record
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import Config
@@ -45,16 +52,8 @@ __all__ = ["run"]
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Charts per cgroup and service.  [default: no]"
 )
-@click.option(
-    "--update-every",
-    "update_every_s",
-    type=click.IntRange(1, 3600),
-    metavar="SECONDS",
-    help="Length of an interval of the rates.  [default: 5]",
-)
-@click.option(
-    "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
-)
+@update_every_option
+@duration_option
 @click.option(
     "--drain-timeout",
     "drain_timeout_s",
@@ -62,13 +61,8 @@ __all__ = ["run"]
     metavar="SECONDS",
     help="How long the end may wait for the broker.  [default: 10]",
 )
-@click.option("--host", help="Name of this host in the events.  [default: the node name]")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Configuration file.  [default: the one that `taskstream config` names]",
-)
+@host_option
+@config_option
 @click.option(
     "--capture",
     "capture_file",

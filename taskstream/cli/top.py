@@ -15,7 +15,7 @@ from taskstream.board.choice import Choice
 from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.option import config_option, kafka_option, kafka_settings
 from taskstream.cli.replay import speed_of
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.config.config import OFF, Config
@@ -78,12 +78,7 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Count by cgroup and service.  [default: yes]"
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Configuration file.  [default: the one that `taskstream config` names]",
-)
+@config_option
 @kafka_option
 def top(
     captures: tuple[Path, ...],

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from taskstream.cli.option import kafka_option, kafka_settings, size_option
+from taskstream.cli.option import config_option, kafka_option, kafka_settings, size_option
 from taskstream.config.config import EMBEDDED, Config
 from taskstream.config.file import load
 from taskstream.topic import TopicPlan, judge
@@ -69,12 +69,7 @@ _OPTIONS = (
         help="[default: producer]",
     ),
     kafka_option,
-    click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path),
-        help="Configuration file.  [default: the one that `taskstream config` names]",
-    ),
+    config_option,
 )
 
 

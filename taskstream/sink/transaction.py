@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 from taskstream.changelog import Outgoing
 from taskstream.errors import BrokerError
 from taskstream.kafka_client import make_client
-from taskstream.sink.kafka import DEFAULTS
+from taskstream.sink.kafka_options import DEFAULTS
 
 __all__ = ["AbortedError", "Transactions"]
 

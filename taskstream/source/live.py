@@ -374,7 +374,7 @@ class LiveSource:
         self._attached = False
 
     def close(self) -> None:
-        """Detach and free everything."""
+        """Detach and free everything; a second time, nothing."""
         self._probes.close()
 
     def __enter__(self) -> Self:

@@ -208,6 +208,7 @@ class Probes:
         self._loaded = loaded
         self._attached: dict[str, Attachment] = {}
         self._missed: dict[str, int] = {}
+        self._closed = False
         self.events, self.args = _buffers(
             plan.buffer == "perf", loaded, options.ring_bytes, options.args_ring_bytes
         )
@@ -251,7 +252,10 @@ class Probes:
         return {name: (info.run_time_ns, info.run_count) for name, info in infos.items()}
 
     def close(self) -> None:
-        """Detach and free everything."""
+        """Detach and free everything; a second time, nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for hook in [attached.hook for attached in self._attached.values()]:
             self.detach(hook)
         self.events.close()

@@ -7,11 +7,9 @@ https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding: 64-bit integer
 from typing import Any
 
 from taskstream import __version__
-from taskstream.vocabulary.term import Term, Vocabulary, same
+from taskstream.vocabulary.term import Term, Vocabulary, ending, error, moment, same
 from taskstream.vocabulary.value import (
     Event,
-    error_name,
-    exit_code,
     iso,
     wall_of,
     when_dead,
@@ -75,31 +73,19 @@ OTEL = Vocabulary(
         same("process.linux.cgroup", "cgroup"),
         same("thread.id", "pid"),
         same("thread.name", "comm"),
-        Term(
-            "process.creation.time",
-            ("process_start_ns",),
-            iso(wall_of("process_start_ns")),
-            "ISO 8601, ns",
-            whole=False,
-        ),
+        moment("process.creation.time", "process_start_ns"),
         Term(
             "process.exit.time",
             ("wall_ns",),
             when_dead(iso(wall_of("boot_ns"))),
             "with group_dead: ISO 8601, ns",
         ),
-        Term(
-            "process.exit.code",
-            ("status", "signal"),
-            when_dead(exit_code),
-            "with group_dead: status, or 128 + signal",
-            whole=False,
-        ),
+        ending("process.exit.code"),
         same("process.executable.path", "filename"),
         Term("process.command", ("argv",), _command, "the first", whole=False),
         same("process.command_args", "argv"),
         same("process.args_count", "argc"),
-        Term("error.type", ("errno",), error_name, "name, such as `EAGAIN`", whole=False),
+        error("error.type"),
     ),
     "taskstream.*",
     _frame,

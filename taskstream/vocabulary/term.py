@@ -8,13 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskstream.vocabulary.value import Event, Value
+from taskstream.vocabulary.value import (
+    Event,
+    Value,
+    command_line,
+    error_name,
+    event_uid,
+    exit_code,
+    iso,
+    process_uid,
+    wall_of,
+    when_dead,
+)
 
 __all__ = [
     "Term",
     "Vocabulary",
     "always",
+    "ending",
+    "error",
+    "event_id",
+    "moment",
     "nested",
+    "process_id",
+    "quoted",
     "same",
     "text",
 ]
@@ -100,6 +117,39 @@ def always(path: str, value: Any) -> Term:
     """Let the same value stand there for every event."""
     shown = value if isinstance(value, str) else json.dumps(value)
     return Term(path, (), lambda _: value, f"`{shown}`")
+
+
+def event_id(path: str) -> Term:
+    """Let the identity of the event stand there."""
+    fields = ("host", "boot_id", "cpu", "seq")
+    return Term(path, fields, event_uid, "HOST/BOOT_ID/CPU/SEQ", whole=False)
+
+
+def process_id(path: str, pid: str, start_ns: str) -> Term:
+    """Let the identity of a process stand there."""
+    fields = ("host", "boot_id", pid, start_ns)
+    return Term(path, fields, process_uid(pid, start_ns), "HOST/BOOT_ID/PID-START_NS", whole=False)
+
+
+def moment(path: str, field: str) -> Term:
+    """Let a moment of CLOCK_BOOTTIME stand there as people write it."""
+    return Term(path, (field,), iso(wall_of(field)), "ISO 8601, ns", whole=False)
+
+
+def ending(path: str) -> Term:
+    """Let it stand there how a process ended, in one number."""
+    how = "with group_dead: status, or 128 + signal"
+    return Term(path, ("status", "signal"), when_dead(exit_code), how, whole=False)
+
+
+def error(path: str) -> Term:
+    """Let the name of a failed call's error stand there."""
+    return Term(path, ("errno",), error_name, "name, such as `EAGAIN`", whole=False)
+
+
+def quoted(path: str) -> Term:
+    """Let the command line stand there as one text."""
+    return Term(path, ("argv",), command_line, "quoted for a shell")
 
 
 # --- frames --------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from taskstream import clock
 from taskstream.decode import MessageDecoder
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.record import KINDS
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.source.live import LiveOptions, LiveSource
 from tests.bench import load
 from tests.bench.agent import SHAPES

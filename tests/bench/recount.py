@@ -14,7 +14,8 @@ from taskstream.consumer.reader import Reader
 from taskstream.grouping.tally import Choice
 from taskstream.interval import Interval
 from taskstream.recount import Recounter
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.target import WAIT_MS
 from tests.bench.agent import SHAPES
 from tests.bench.figure import Effort, Figure, figure

@@ -15,7 +15,8 @@ from taskstream.consumer import EventConsumer, Portion
 from taskstream.errors import BrokerError
 from taskstream.record import COUNTS
 from taskstream.report import CpuReport, Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.kafka.cluster import KafkaCluster
 from tests.mock_cluster import MockCluster, missing
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, each_kind, known, lives
@@ -235,7 +236,6 @@ def test_members_of_a_group_share_the_partitions_and_no_event_is_left_out(real):
 
 
 def test_a_batch_is_an_arrow_table_with_nulls_for_what_is_not_known():
-    pytest.importorskip("pyarrow")
     table = lives(3).to_arrow()
     assert table.num_rows == 12
     rows = table.to_pylist()

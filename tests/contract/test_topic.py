@@ -14,7 +14,8 @@ from taskstream.consumer import TopicSource
 from taskstream.errors import BrokerError
 from taskstream.report import Report
 from taskstream.sequence import StreamBooks
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.capturing import report
 from tests.kafka.cluster import KafkaCluster
 from tests.mock_cluster import MockCluster, missing

@@ -18,6 +18,7 @@ from taskstream.broker import EmbeddedBroker
 from tests.capturing import a_capture, sample
 from tests.command import ROOT, start, taskstream
 from tests.kernel.control_groups import default_hierarchy, new_group
+from tests.needs import need_root
 from tests.plain import map_of
 from tests.plain_capture import frames_of
 from tests.synthetic import ORIGIN, lives
@@ -323,8 +324,7 @@ def test_a_run_can_write_a_capture_beside_the_topic(tmp_path):
 @pytest.mark.kernel
 @pytest.mark.slow
 def test_a_capture_on_a_full_file_system_keeps_whole_frames_and_counts_the_rest(tmp_path):
-    if os.geteuid():
-        pytest.skip("not root: a file system is mounted")
+    need_root("a file system is mounted")
     folder = tmp_path / "small"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)

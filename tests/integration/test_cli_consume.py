@@ -18,7 +18,8 @@ from taskstream.broker import EmbeddedBroker
 from taskstream.columns import pack
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.vocabulary import VOCABULARIES
 from tests.command import Done, start, taskstream
 from tests.plain import events_of

@@ -16,7 +16,6 @@ import yaml
 
 from taskstream.config.file import load
 from tests.command import ROOT
-from tests.conftest import kafka_or_skip
 from tests.kafka.cluster import broker_process, free_ports, java
 from tests.topic import wait_until
 
@@ -97,7 +96,6 @@ def test_the_agent_publishes_to_the_listener_that_kafka_has_inside():
 @pytest.mark.slow
 def test_the_real_kafka_starts_with_the_settings_of_the_composition(tmp_path):
     """Given as properties, which the image makes of its environment: KAFKA_A_B is a.b."""
-    kafka_or_skip()
     settings = {
         name.removeprefix("KAFKA_").lower().replace("_", "."): value
         for name, value in KAFKA["environment"].items()

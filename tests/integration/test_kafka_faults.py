@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from taskstream.batch import Batch
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks
-from tests.conftest import kafka_or_skip
 from tests.kafka.cluster import KafkaCluster
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, lives
@@ -40,7 +40,6 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def broker() -> Iterator[KafkaCluster]:
     """Start a broker of this module's own: the session's is not to be killed."""
-    kafka_or_skip()
     with KafkaCluster() as cluster:
         yield cluster
 
@@ -176,7 +175,6 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture
 def remote(wire: Wire) -> Iterator[KafkaCluster]:
     """Start a broker at the other end of the wire."""
-    kafka_or_skip()
     with KafkaCluster(address=wire.there, within=wire.within) as cluster:
         yield cluster
 

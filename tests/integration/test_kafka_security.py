@@ -14,10 +14,10 @@ from confluent_kafka.admin import (
 
 from taskstream.consumer import TopicSource
 from taskstream.errors import BrokerError
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.topic_admin import TopicAdmin
 from tests.command import taskstream
-from tests.conftest import kafka_or_skip
 from tests.kafka.certificates import Authority
 from tests.kafka.cluster import KafkaCluster
 from tests.synthetic import lives
@@ -63,7 +63,6 @@ def login(authority: Authority, user: str = "agent", password: str = PASSWORD) -
 @pytest.fixture(scope="module")
 def scram(ours: Authority) -> Iterator[KafkaCluster]:
     """Start a broker with TLS, SCRAM and access lists; user agent may write to one topic."""
-    kafka_or_skip()
     jaas = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     users = [f"SCRAM-SHA-512=[name={user},password={PASSWORD}]" for user in ("admin", "agent")]
     with KafkaCluster(
@@ -94,7 +93,6 @@ def scram(ours: Authority) -> Iterator[KafkaCluster]:
 @pytest.fixture(scope="module")
 def mutual(ours: Authority) -> Iterator[KafkaCluster]:
     """Start a broker that wants a certificate of its clients."""
-    kafka_or_skip()
     certificate, key = ours.sign("client")
     with KafkaCluster(
         protocol="SSL",

@@ -16,7 +16,8 @@ from taskstream.errors import BrokerError, ConfigError
 from taskstream.interval import Interval
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.mock_cluster import API_PRODUCE, MockCluster, missing
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, each_kind, event, known, lives

@@ -34,7 +34,8 @@ from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.record import NO_CPU
 from taskstream.replay import Replay
 from taskstream.selection import Selection
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.netdata import NetdataCharts
 from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.prometheus import Metrics, exposition

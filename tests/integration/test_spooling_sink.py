@@ -19,11 +19,13 @@ from taskstream.batch import Batch
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.errors import ConfigError
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks, report
 from tests.mock_cluster import MockCluster, missing
+from tests.needs import need_root
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
@@ -410,8 +412,7 @@ def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
     """Mount a file system of memory."""
-    if os.geteuid():
-        pytest.skip("not root: a file system is mounted")
+    need_root("a file system is mounted")
     folder.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
     try:

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from taskstream.errors import BrokerError
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.stats import Account
 from taskstream.topic import TopicPlan
 from taskstream.topic_admin import TopicAdmin

@@ -10,7 +10,8 @@ from taskstream.cli.event_line import event_maps
 from taskstream.consumer import TopicSource
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.kafka.cluster import KafkaCluster
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, lives
 from tests.topic import wait_until

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import taskstream
+from tests.needs import go_without
 from tests.topic import fetch
-from tests.unpacked import go_without
 
 pytestmark = [pytest.mark.kafka, pytest.mark.large]
 

@@ -15,10 +15,11 @@ from taskstream.batch import Batch, Origin
 from taskstream.interval import Interval
 from taskstream.rates import WindowCounts, charts
 from taskstream.record import COUNTS, KINDS
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from tests.kafka.cluster import KafkaCluster
+from tests.needs import go_without
 from tests.synthetic import WALL_OFFSET_NS, bits, lives
-from tests.unpacked import go_without
 
 pytestmark = [pytest.mark.kafka, pytest.mark.large]
 

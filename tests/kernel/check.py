@@ -3,11 +3,9 @@
 Run as root as ``python -m tests.kernel.check --programs DIRECTORY``, on any machine; the
 combinations are a JSON list on standard input, each an object:
 
-    {"name": "...", "options": {LiveOptions by name}, "calls": {"fork": "kernel_clone", ...},
-     "unseen": {"free": 13}}
+    {"name": "...", "options": {LiveOptions by name}, "calls": {"fork": "kernel_clone", ...}}
 
-``calls`` says which ``call`` a failure has where the hooks cannot tell the system call, ``unseen``
-how many events of a kind the hooks cannot see at all: just so many must not be there. For each
+``calls`` says which ``call`` a failure has where the hooks cannot tell the system call. For each
 combination one line of JSON comes out, see ``Verdict``. What happened is known from what the
 workloads themselves report, what was seen from the events and the kernel's counters; the law is
 happened = delivered + lost + missed.
@@ -64,17 +62,15 @@ class Verdict:
 
     Attributes:
         name: Of the combination.
-        outcome: ``exact``: each event once, none missed. ``short``: likewise, but for those
-            that the hooks cannot see. ``missed``: the kernel skipped programs, and the events
-            that are not there are among them. ``wrong``: anything else. ``refused``: the
-            source said why it does not start. ``crashed``: another error.
+        outcome: ``exact``: each event once, none missed. ``missed``: the kernel skipped programs,
+            and the events that are not there are among them. ``wrong``: anything else.
+            ``refused``: the source said why it does not start. ``crashed``: another error.
         message: The refusal, or the traceback.
         complaints: What was wrong.
         happened: What the workloads did, by kind.
         delivered: What of it came as events, by kind.
         lost: Events of the whole recording that found no room.
         missed: How often the kernel skipped a program, by program; those that were.
-        unseen: Events that the hooks cannot see, by kind, as it was promised.
         notes: Of the source.
         seconds: It took, the loading included.
     """
@@ -87,14 +83,13 @@ class Verdict:
     delivered: dict[str, int] = field(default_factory=dict)
     lost: int = 0
     missed: dict[str, int] = field(default_factory=dict)
-    unseen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def judge(combination: Mapping[str, Any], programs: Programs) -> Verdict:
     """Record the known workload with one combination, and compare."""
-    verdict = Verdict(combination["name"], unseen=dict(combination.get("unseen", {})))
+    verdict = Verdict(combination["name"])
     began = time.monotonic()
     try:
         options = dict(combination["options"])
@@ -187,8 +182,7 @@ class _Comparison:
         if self._recorder.source.options.charge_losses:
             return not list(self._shortfalls(self._recorder.events))
         released = self._pids & set(self._recorder.events.of("free")["pid"])
-        unseen = self._verdict.unseen.get("free", 0) + self._missed()["free"] + self._lost()
-        return len(released) + unseen >= len(self._pids)
+        return len(released) + self._missed()["free"] + self._lost() >= len(self._pids)
 
     def _compare(self, events: Events) -> None:
         verdict = self._verdict
@@ -200,14 +194,9 @@ class _Comparison:
         missed = self._missed()
         verdict.missed = {k: n for k, n in self._recorder.source.missed().items() if n}
         lost, absences = self._lost_by_kind(), Counter(_by_kind(missing))
-        for kind in absences | Counter(verdict.unseen):
-            absent, promised = absences[kind], verdict.unseen.get(kind, 0)
-            if absent > missed[kind] + lost[kind] + promised:
+        for kind, absent in absences.items():
+            if absent > missed[kind] + lost[kind]:
                 verdict.complaints.append(f"{absent} {kind} events are not there: {missing}")
-            if absent < promised:
-                verdict.complaints.append(
-                    f"{absent} {kind} events are not there, but the hooks cannot see {promised}"
-                )
         if unexpected:
             verdict.complaints.append(f"these did not happen: {unexpected}")
         unseen = missed["exit"] + lost["exit"]
@@ -233,7 +222,7 @@ class _Comparison:
         elif sum(missed.values()):
             verdict.outcome = "missed"
         else:
-            verdict.outcome = "short" if verdict.unseen else "exact"
+            verdict.outcome = "exact"
 
     def _compare_counters(self, events: Events) -> None:
         """Whatever the kernel counted, over the whole host, came as an event or was lost."""

@@ -1,10 +1,8 @@
 """Fixtures of the kernel tests: real probes, real workloads, on the kernel that runs.
 
-Everything here needs root and a kernel with BTF. Where that is missing the tests are skipped
-and say why; with TASKSTREAM_REQUIRE_KERNEL=1 they fail instead.
+Everything here needs root and a kernel with BTF; without, the tests fail and say so.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from taskstream.source.live import LiveOptions
 from tests.kernel.programs import Programs
 from tests.kernel.recorder import Recorder
+from tests.needs import go_without, need_root
 
 HERE = Path(__file__).parent
 GUESTS = HERE / "guest"  # kernels of their own: what this one has or hides is nothing to them
@@ -29,27 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kernel)
 
 
-@pytest.fixture(scope="session")
-def missing() -> Callable[[str], None]:
-    """Skip because of what is missing, or fail where a whole kernel was promised."""
-
-    def missing(what: str) -> None:
-        if os.environ.get("TASKSTREAM_REQUIRE_KERNEL") == "1":
-            pytest.fail(f"{what}, and TASKSTREAM_REQUIRE_KERNEL=1 promises it")
-        pytest.skip(f"{what} (TASKSTREAM_REQUIRE_KERNEL=1 makes this a failure)")
-
-    return missing
-
-
 @pytest.fixture(scope="session", autouse=True)
-def kernel(tracefs: None, missing: Callable[[str], None]) -> None:
+def kernel(tracefs: None) -> None:
     """Check what every test needs."""
-    if os.geteuid() != 0:
-        missing("not root")
+    need_root("probes are loaded")
     if not Path("/sys/kernel/btf/vmlinux").exists():
-        missing("no BTF: /sys/kernel/btf/vmlinux")
+        go_without("no BTF: /sys/kernel/btf/vmlinux")
     if not (TRACEFS / "events").is_dir():
-        missing("no tracefs at /sys/kernel/tracing, and it cannot be mounted")
+        go_without("no tracefs at /sys/kernel/tracing, and it cannot be mounted")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,13 +1,12 @@
 """A cgroup of the v2 hierarchy is named from the moment it is made, however short it lives."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.kernel.conftest import Record
 from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.kernel.programs import Programs
 from tests.kernel.recorder import wait_until
+from tests.needs import go_without
 
 SOURCES = [
     {},
@@ -18,11 +17,11 @@ SOURCES = [
 
 @pytest.mark.parametrize("options", SOURCES, ids=str)
 def test_a_cgroup_that_is_gone_at_once_has_its_id_and_path(
-    record: Record, missing: Callable[[str], None], options: dict[str, object]
+    record: Record, options: dict[str, object]
 ) -> None:
     parent = default_hierarchy()
     if parent is None:
-        missing("no cgroup v2 hierarchy")
+        go_without("no cgroup v2 hierarchy")
     recorder = record(cgroup_names=True, **options)
     with new_group(parent) as group:
         number, path = group.stat().st_ino, f"/{group.relative_to(parent)}"
@@ -37,11 +36,11 @@ def test_a_cgroup_that_is_gone_at_once_has_its_id_and_path(
 
 
 def test_the_name_of_a_cgroup_comes_no_later_than_the_events_of_its_tasks(
-    record: Record, programs: Programs, missing: Callable[[str], None]
+    record: Record, programs: Programs
 ) -> None:
     parent = default_hierarchy()
     if parent is None:
-        missing("no cgroup v2 hierarchy")
+        go_without("no cgroup v2 hierarchy")
     recorder = record(cgroup_names=True)
     known: set[int] = set()
     for _ in range(23):
@@ -56,12 +55,10 @@ def test_the_name_of_a_cgroup_comes_no_later_than_the_events_of_its_tasks(
             assert number in batch.records["cgroup_id"]
 
 
-def test_nobody_who_did_not_ask_is_told_of_cgroups(
-    record: Record, missing: Callable[[str], None]
-) -> None:
+def test_nobody_who_did_not_ask_is_told_of_cgroups(record: Record) -> None:
     parent = default_hierarchy()
     if parent is None:
-        missing("no cgroup v2 hierarchy")
+        go_without("no cgroup v2 hierarchy")
     recorder = record()
     with new_group(parent):
         pass

@@ -1,13 +1,12 @@
 """Event by event against the kernel's proc connector, which owes nothing to BPF."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.kernel.conftest import Record
 from tests.kernel.events import Events
 from tests.kernel.proc_connector import Exec, Exit, Fork, ProcConnector
 from tests.kernel.programs import Programs
+from tests.needs import go_without
 
 WORKLOADS = [
     ("create", ["fork", 211], 0),
@@ -25,12 +24,12 @@ WORKLOADS = [
 
 
 @pytest.fixture
-def connector(missing: Callable[[str], None]) -> ProcConnector:
+def connector() -> ProcConnector:
     """A listener from before the workload on."""
     try:
         listener = ProcConnector()
     except OSError as error:
-        missing(f"no proc connector (CONFIG_PROC_EVENTS, CAP_NET_ADMIN): {error}")
+        go_without(f"no proc connector (CONFIG_PROC_EVENTS, CAP_NET_ADMIN): {error}")
     with listener:
         yield listener
 

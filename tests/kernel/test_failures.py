@@ -2,7 +2,6 @@
 
 import errno
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tests.kernel.control_groups import new_group, pids_hierarchy
 from tests.kernel.events import Events, call_name
 from tests.kernel.programs import Programs, Run
 from tests.kernel.recorder import Recorder
+from tests.needs import go_without
 
 CREATE = ["fork", "vfork", "clone", "clone3"]
 COUNT = 31
@@ -49,11 +49,11 @@ def test_a_process_over_its_limit_fails_to_create_with_eagain(
 
 
 def test_a_full_pids_cgroup_fails_each_create_that_it_counts(
-    record: Record, programs: Programs, missing: Callable[[str], None]
+    record: Record, programs: Programs
 ) -> None:
     parent = pids_hierarchy()
     if parent is None:
-        missing("no cgroup hierarchy with the pids controller")
+        go_without("no cgroup hierarchy with the pids controller")
     recorder = record(load_mode="return")
     with new_group(parent) as group, programs.start("fail", "here", COUNT) as running:
         (group / "pids.max").write_text("1")

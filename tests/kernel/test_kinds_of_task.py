@@ -17,17 +17,18 @@ from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.kernel.events import Events
 from tests.kernel.host import at_rest, forks_since_boot
 from tests.kernel.programs import Programs
+from tests.needs import go_without
 
 
 def test_an_io_uring_thread_is_an_io_worker_and_counted_like_any_other(
-    record: Record, programs: Programs, missing: Callable[[str], None]
+    record: Record, programs: Programs
 ) -> None:
     recorder = record()
     stat_before, ours_before = at_rest(forks_since_boot, recorder.forks_counted)
     run = programs.run("ring")
     stat_after, ours_after = at_rest(forks_since_boot, recorder.forks_counted)
     if run.all("refused"):
-        missing(f"io_uring refused: {errno.errorcode[run.one('refused')]}")
+        go_without(f"io_uring refused: {errno.errorcode[run.one('refused')]}")
     family = recorder.family(run.pid)
     workers = family.with_flag("io_worker")
     assert len(workers) > 0
@@ -40,20 +41,20 @@ def test_an_io_uring_thread_is_an_io_worker_and_counted_like_any_other(
 
 
 @pytest.fixture
-def file_system(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def file_system(tmp_path: Path) -> Iterator[Callable[[], None]]:
     """A function that mounts a file system with a journal, for which the kernel starts a thread."""
     image, at = tmp_path / "image", tmp_path / "mounted"
     at.mkdir()
     image.write_bytes(bytes(16 << 20))
     tool = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if not tool:
-        missing("no mkfs.ext4 (Debian: e2fsprogs)")
+        go_without("no mkfs.ext4 (Debian: e2fsprogs)")
     subprocess.run([tool, "-q", "-O", "has_journal", image], check=True)
 
     def mount() -> None:
         done = subprocess.run(["mount", "-o", "loop", image, at], capture_output=True, text=True)
         if done.returncode:
-            missing(f"no loop mount: {done.stderr.strip()}")
+            go_without(f"no loop mount: {done.stderr.strip()}")
 
     yield mount
     subprocess.run(["umount", at], check=False, capture_output=True)
@@ -150,11 +151,11 @@ def test_the_agents_own_threads_and_children_are_marked_and_counted(
 
 
 @pytest.fixture
-def group(missing: Callable[[str], None]) -> Iterator[Path]:
+def group() -> Iterator[Path]:
     """A cgroup of the v2 hierarchy."""
     parent = default_hierarchy()
     if parent is None:
-        missing("no cgroup v2 hierarchy is mounted")
+        go_without("no cgroup v2 hierarchy is mounted")
     with new_group(parent) as group:
         yield group
 

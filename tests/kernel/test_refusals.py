@@ -15,6 +15,7 @@ import pytest
 from taskstream.errors import KernelError, RecordError
 from taskstream.record import VERSION
 from tests.kernel.recorder import wait_until
+from tests.needs import go_without
 
 ROOT = Path(__file__).parents[2]
 ATTACHER = [sys.executable, "-m", "tests.kernel.attacher"]
@@ -50,11 +51,11 @@ def refusal(*arguments: object, within: str = "") -> dict[str, Any]:
 
 
 @pytest.fixture
-def alive(missing: Callable[[str], None]) -> Callable[[str, int], bool]:
+def alive() -> Callable[[str, int], bool]:
     """Tell whether the kernel still has a BPF program or link, by its id."""
     bpftool = shutil.which("bpftool", path=f"{os.environ['PATH']}:/usr/sbin")
     if not bpftool:
-        missing("no bpftool (Debian: bpftool)")
+        go_without("no bpftool (Debian: bpftool)")
 
     def alive(kind: str, number: int) -> bool:
         command = [bpftool, kind, "show", "id", str(number)]

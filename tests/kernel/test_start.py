@@ -105,3 +105,12 @@ def test_buffers_that_cannot_be_mapped_are_an_error_that_leaves_nothing_behind(
     ):
         LiveSource(LiveOptions(type_format="co-re"), host="h")
     assert sorted(descriptors().values()) == before
+
+
+@pytest.mark.parametrize("buffer", ["ring", "perf"])
+def test_a_source_may_be_closed_twice(buffer: str) -> None:
+    source = LiveSource(LiveOptions(buffer=buffer), host="h")
+    source.close()
+    left = sorted(descriptors().values())
+    source.close()
+    assert sorted(descriptors().values()) == left

@@ -10,16 +10,17 @@ import pytest
 from tests.kernel.conftest import Record
 from tests.kernel.host import at_rest, forks_since_boot
 from tests.kernel.recorder import wait_until
+from tests.needs import go_without
 
 SECONDS = 2
 
 
 @pytest.fixture
-def stress(missing: Callable[[str], None], tmp_path: Path) -> Callable[[str], subprocess.Popen]:
+def stress(tmp_path: Path) -> Callable[[str], subprocess.Popen]:
     """Start a stressor of stress-ng."""
     program = shutil.which("stress-ng")
     if not program:
-        missing("no stress-ng (Debian: stress-ng)")
+        go_without("no stress-ng (Debian: stress-ng)")
 
     def start(stressor: str) -> subprocess.Popen[bytes]:
         options = ["--quiet", "--timeout", str(SECONDS), "--temp-path", tmp_path]

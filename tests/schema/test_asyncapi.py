@@ -17,9 +17,9 @@ from taskstream.interval import Interval
 from taskstream.record import COUNTS, KINDS
 from taskstream.sink.rates import messages
 from tests.example import FOLDER
+from tests.needs import go_without
 from tests.plain import map_of
 from tests.synthetic import ORIGIN
-from tests.unpacked import go_without
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "schemas/asyncapi.json"

@@ -7,7 +7,7 @@ from taskstream.chart.chart import SCOPES
 from taskstream.chart.state import STATES
 from taskstream.chart.table import CHARTS
 from taskstream.config.option import OPTIONS
-from taskstream.sink.kafka import DEFAULTS
+from taskstream.sink.kafka_options import DEFAULTS
 from taskstream.sink.prometheus import Metrics
 from taskstream.stats import Account, RunTotals
 from taskstream.topic import TopicPlan

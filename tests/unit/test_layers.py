@@ -104,7 +104,7 @@ OUTSIDE = {
         "doctor",
         "kafka_client",
         "refusal",
-        "sink.kafka",
+        "sink.kafka_producer",
         "sink.kafka_start",
         "sink.transaction",
         "topic_admin",

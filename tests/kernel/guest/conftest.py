@@ -4,7 +4,6 @@ They need root, QEMU and a Debian mirror, and nothing of the kernel that runs he
 ``kernel`` and ``hidden`` of the directory above are replaced.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 
@@ -13,16 +12,16 @@ import pytest
 from tests.kernel.guest.fetch import FetchError, obtain
 from tests.kernel.guest.kernel import Kernel
 from tests.kernel.guest.machine import X86_64
+from tests.needs import go_without, need_root
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kernel(missing: Callable[[str], None]) -> None:
+def kernel() -> None:
     """Check what every guest needs."""
-    if os.geteuid() != 0:
-        missing("not root")
+    need_root("guests are packed")
     for program, package in ((X86_64.emulator, "qemu-system-x86"), ("busybox", "busybox-static")):
         if not shutil.which(program):
-            missing(f"no {program} (Debian: {package})")
+            go_without(f"no {program} (Debian: {package})")
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +31,10 @@ def hidden() -> Callable[[], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def any_kernel(kernel: None, missing: Callable[[str], None]) -> Kernel:
+def any_kernel(kernel: None) -> Kernel:
     """A kernel to boot, where it does not matter which."""
     try:
         return obtain("6.12")
     except FetchError as error:
-        missing(str(error))
+        go_without(str(error))
         raise

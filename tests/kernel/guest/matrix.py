@@ -52,7 +52,6 @@ class Row:
             for, one regular expression a note. It must say nothing else: a row that silently
             fell back to another way would prove nothing.
         skipped: On which kernels programs may be skipped, so that events are missed.
-        unseen: How many events of a kind its hooks cannot see, on every kernel.
         fast: Whether it belongs to the fast part.
     """
 
@@ -63,7 +62,6 @@ class Row:
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     skipped: Sequence[str] = ()
-    unseen: Mapping[str, int] = field(default_factory=dict)
     fast: bool = False
 
 
@@ -97,7 +95,6 @@ def _core(
     *notes: str,
     met: bool | None = None,
     layout: Layout | None = None,
-    unseen: Mapping[str, int] | None = None,
     fast: bool = False,
     **options: Any,
 ) -> Row:
@@ -110,7 +107,6 @@ def _core(
         notes: What the source must say, on every kernel.
         met: Whether failed creations are seen at kernel_clone; None: but in tracepoint mode.
         layout: Of the guest.
-        unseen: How many events of a kind the hooks cannot see.
         fast: Whether it belongs to the fast part.
         options: More options.
     """
@@ -123,7 +119,6 @@ def _core(
         calls=_MET if met else {},
         notes=_everywhere(*late, *notes),
         skipped=_SKIPPED,
-        unseen=unseen or {},
         fast=fast,
     )
 
@@ -320,7 +315,7 @@ def surprise(case: Case, verdict: Verdict) -> str:
     if case.refusal:
         expected = verdict.outcome == "refused" and re.search(case.refusal, verdict.message, re.S)
         return "" if expected else f"not refused with {case.refusal!r}, but {told}"
-    allowed = {"short" if case.row.unseen else "exact"}
+    allowed = {"exact"}
     if case.kernel in case.row.skipped:
         allowed.add("missed")
     if verdict.outcome not in allowed:
@@ -368,7 +363,6 @@ def _boot(cases: Sequence[Case]) -> dict[Case, Result]:
             "name": str(case),
             "options": dict(case.row.options),
             "calls": dict(case.row.calls),
-            "unseen": dict(case.row.unseen),
         }
         for case in cases
     ]

@@ -37,12 +37,9 @@ class Result:
 
     def cell(self) -> str:
         """Return what the table says."""
-        if self.verdict.outcome not in ("missed", "short"):
+        if self.verdict.outcome != "missed":
             return self.verdict.outcome
-        parts = [f"{n} {kind} unseen" for kind, n in self.verdict.unseen.items()]
-        if missed := sum(self.verdict.missed.values()):
-            parts.append(f"{missed} missed")
-        return ", ".join(["exact", *parts])
+        return f"exact, {sum(self.verdict.missed.values())} missed"
 
 
 def table(results: Sequence[Result]) -> str:
@@ -98,7 +95,6 @@ def write(results: Sequence[Result]) -> None:
                 "outcome": result.verdict.outcome,
                 "message": _beginning(result.verdict.message),
                 "missed": result.verdict.missed,
-                "unseen": result.verdict.unseen,
                 "notes": result.verdict.notes,
             },
         }

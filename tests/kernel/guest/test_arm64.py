@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from tests.kernel.guest import arm64
 from tests.kernel.guest.fetch import FetchError, obtain
 from tests.kernel.guest.machine import run
+from tests.needs import go_without
 
 pytestmark = pytest.mark.matrix
 
@@ -34,12 +35,12 @@ def package() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def findings(package: Path, missing: Callable[[str], None]) -> dict[str, dict[str, str]]:
+def findings(package: Path) -> dict[str, dict[str, str]]:
     """What the doctor of the wheel says of the machine, by check."""
     try:
         kernel, machine = obtain("arm64"), arm64.machine()
     except FetchError as error:
-        missing(str(error))
+        go_without(str(error))
         raise
     told = f"PYTHONPATH={package} exec {machine.python} -m taskstream doctor --json"
     ended = run(kernel, ["/bin/sh", "-c", told], machine=machine, timeout_s=300)

@@ -1,20 +1,19 @@
 """A kernel that cannot be had is named, with what is there instead."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.kernel.guest.apt import Apt, FetchError
 from tests.kernel.guest.fetch import DIRECTORY, KERNELS, Wanted, fetch
+from tests.needs import go_without
 
 
 @pytest.fixture(scope="module")
-def mirror(missing: Callable[[str], None]) -> None:
+def mirror() -> None:
     """Check that there is a mirror and that it answers."""
     try:
         Apt(DIRECTORY / "apt/bookworm-amd64", [("debian", "bookworm")], "amd64")
     except FetchError as error:
-        missing(str(error))
+        go_without(str(error))
 
 
 @pytest.mark.parametrize(

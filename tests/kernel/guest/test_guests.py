@@ -3,12 +3,13 @@
 The fast part boots two kernels; ``make test-all`` boots all (marker ``matrix``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 from tests.kernel.guest.matrix import CASES, Case, run_cases, surprise
 from tests.kernel.guest.table import Result
+from tests.needs import go_without
 
 
 def cases(*, refused: bool) -> list[object]:
@@ -32,21 +33,17 @@ def results(kernel: None, request: pytest.FixtureRequest) -> Mapping[Case, Resul
     return run_cases([case for case in chosen if isinstance(case, Case)])
 
 
-def judge(case: Case, result: Result, missing: Callable[[str], None]) -> None:
+def judge(case: Case, result: Result) -> None:
     if result.verdict.outcome == "not fetched":
-        missing(result.verdict.message)
+        go_without(result.verdict.message)
     assert not surprise(case, result.verdict)
 
 
 @pytest.mark.parametrize("case", cases(refused=False))
-def test_the_known_workload_is_recorded_exactly(
-    case: Case, results: Mapping[Case, Result], missing: Callable[[str], None]
-) -> None:
-    judge(case, results[case], missing)
+def test_the_known_workload_is_recorded_exactly(case: Case, results: Mapping[Case, Result]) -> None:
+    judge(case, results[case])
 
 
 @pytest.mark.parametrize("case", cases(refused=True))
-def test_a_source_that_cannot_start_says_why(
-    case: Case, results: Mapping[Case, Result], missing: Callable[[str], None]
-) -> None:
-    judge(case, results[case], missing)
+def test_a_source_that_cannot_start_says_why(case: Case, results: Mapping[Case, Result]) -> None:
+    judge(case, results[case])

@@ -22,7 +22,7 @@ def test_every_row_has_a_name_of_its_own() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
-@pytest.mark.parametrize("outcome", ["missed", "short", "wrong", "refused", "crashed", "died"])
+@pytest.mark.parametrize("outcome", ["missed", "wrong", "refused", "crashed", "died"])
 def test_only_exact_is_as_expected_where_nothing_else_was_promised(outcome: str) -> None:
     assert not surprise(CASE, Verdict("", "exact"))
     assert outcome in surprise(CASE, Verdict("", outcome))
@@ -31,12 +31,6 @@ def test_only_exact_is_as_expected_where_nothing_else_was_promised(outcome: str)
 def test_missed_events_are_expected_only_where_the_kernel_skips_programs() -> None:
     assert not surprise(case(skipped=("6.12",)), Verdict("", "missed"))
     assert surprise(case(skipped=("new",)), Verdict("", "missed"))
-
-
-def test_hooks_that_cannot_see_all_are_expected_to_be_short_and_not_to_be_exact() -> None:
-    short = case(unseen={"free": 13})
-    assert not surprise(short, Verdict("", "short"))
-    assert surprise(short, Verdict("", "exact"))
 
 
 def test_a_refusal_is_expected_in_its_own_words_only() -> None:
@@ -69,15 +63,10 @@ def test_the_table_says_each_refusal_and_note_once() -> None:
 
     refused = Verdict("", "refused", "no BTF\nand more")
     noted = Verdict("", "missed", missed={"on_exit": 2, "on_fork": 1}, notes=["slow", "late"])
-    short = Verdict("", "short", unseen={"free": 13})
     text = table(
         [
             *results("one", [refused, refused]),
             *results("two", [noted, Verdict("", "exact")]),
-            *results(
-                "three",
-                [short, dataclasses.replace(short, outcome="missed", missed={"on_fork": 1})],
-            ),
         ]
     )
     assert text == (
@@ -86,6 +75,5 @@ def test_the_table_says_each_refusal_and_note_once() -> None:
         "| release | 5.10.0 | 6.1.0 |\n"
         "| one | refused (1) | refused (1) |\n"
         "| two | exact, 3 missed (2, 3) | exact |\n"
-        "| three | exact, 13 free unseen | exact, 13 free unseen, 1 missed |\n"
         "\n1. no BTF\n2. slow\n3. late\n"
     )
