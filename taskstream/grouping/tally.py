@@ -79,10 +79,11 @@ class Tally:
     Args:
         window_ns: Length of a window.
         choice: By what to count.
-        rules: The app groups.
+        rules: The app groups; None where labels alone tell them, and no process is followed.
         cgroups: Names of the cgroups.
         table_size: How many processes are followed.
-        is_zombie: Tells whether the process of a tgid is one now.
+        is_zombie: Tells whether the process of a tgid is one now; None where nobody asks for the
+            dead, and none is followed.
     """
 
     def __init__(
@@ -90,16 +91,17 @@ class Tally:
         window_ns: int,
         choice: Choice,
         *,
-        rules: AppGroups,
+        rules: AppGroups | None,
         cgroups: CgroupNames,
         table_size: int = 32_768,
-        is_zombie: Callable[[int], bool] = lambda _tgid: True,
+        is_zombie: Callable[[int], bool] | None = lambda _tgid: True,
     ) -> None:
         self.choice = choice
-        self.processes = ProcessTable(rules, limit=table_size)
+        self.processes = ProcessTable(rules or AppGroups([]), limit=table_size)
+        self._follows = rules is not None
         self._window_ns = window_ns
         self._cgroups = cgroups
-        self._zombies = ZombieBook(is_zombie)
+        self._zombies = None if is_zombie is None else ZombieBook(is_zombie)
         self._labels = _Labels(choice)
         self._kept: list[tuple[NDArray[np.void], NDArray[np.intp]]] = []
         self._kept_records = 0
@@ -110,8 +112,9 @@ class Tally:
 
     def meet(self, running: NDArray[np.void], cmdlines: Mapping[int, bytes]) -> None:
         """Take note of the processes that run already (see `ProcessTable.meet`)."""
-        self._zombies.meet(running)
-        if self.choice.apps:
+        if self._zombies is not None:
+            self._zombies.meet(running)
+        if self.choice.apps and self._follows:
             self.processes.meet(running, cmdlines)
 
     def use(
@@ -119,6 +122,7 @@ class Tally:
     ) -> None:
         """Decide by other rules from now on, for processes that run already too."""
         self._count()
+        self._follows = True
         self.processes.use(rules)
         if self.choice.apps:
             self.processes.meet(running, cmdlines)
@@ -157,6 +161,8 @@ class Tally:
         told = self._told(batch.labels)
         if told is not None:
             return told
+        if not self._follows:
+            return np.zeros(len(records), np.intp)
         running = records["kind"] == _TASK
         if not running.any():
             return self.processes.assign(records, batch.texts)
@@ -189,7 +195,10 @@ class Tally:
         apps = np.zeros(len(counts), np.intp)
         if len(counts) and self.choice.apps:
             told = self._told(charges.labels)
-            apps = self.processes.assign(charges.events, {}) if told is None else told
+            if told is not None:
+                apps = told
+            elif self._follows:
+                apps = self.processes.assign(charges.events, {})
             _add(found["app"], _named(_summed(apps, counts), self.processes.names))
         if len(counts) and self._labels.wanted:
             self._labels.add(window, _summed(self._labels.of(charges.events), counts))
@@ -215,7 +224,7 @@ class Tally:
         closed = {
             dimension: self._rolls[dimension].close(groups) for dimension, groups in counts.items()
         }
-        return closed, self._zombies.at(end_ns)
+        return closed, Zombies(0, 0) if self._zombies is None else self._zombies.at(end_ns)
 
     def drain(self) -> dict[int, dict[str, Counts]]:
         """Return what was counted since the last call, by window, dimension and group.
@@ -258,7 +267,8 @@ class Tally:
         apps = np.concatenate([apps for _, apps in kept])
         if len(counted) < len(records):
             records, column, apps = take(records, counted), column[counted], apps[counted]
-        self._zombies.add(records)
+        if self._zombies is not None:
+            self._zombies.add(records)
         by_init = (records["kind"] == _FORK) & (records["caller_pid"] == 1)
         labels = self._labels.of(records) if self._labels.wanted else None
         for number, here in self._windows(records["boot_ns"]):
