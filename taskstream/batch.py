@@ -23,6 +23,7 @@ __all__ = [
     "join",
     "join_labels",
     "join_records",
+    "put",
     "take",
     "time_order",
 ]
@@ -146,6 +147,12 @@ def take(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.void]:
     opaque = records.view(f"V{RECORD.itemsize}")
     taken: NDArray[np.void] = opaque[rows].view(RECORD)
     return taken
+
+
+def put(records: NDArray[np.void], rows: NDArray[np.intp], values: NDArray[np.void]) -> None:
+    """Set some records, whole, as `take` takes them."""
+    size = f"V{RECORD.itemsize}"
+    records.view(size)[rows] = values.view(size)
 
 
 def join_records(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

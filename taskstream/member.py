@@ -13,6 +13,8 @@ from taskstream.text import unescape
 
 __all__ = ["exec_text", "number", "text", "text_list"]
 
+_TRUNCATED = FLAGS["args_truncated"].mask
+
 
 def number(members: dict[str, Any], name: str) -> int:
     """Return a whole number."""
@@ -33,7 +35,7 @@ def text(members: dict[str, Any], name: str) -> str:
 def text_list(members: dict[str, Any], name: str) -> list[str]:
     """Return an array of texts."""
     value = members[name]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {str}:
         raise TypeError(f"{name} is {value!r}")
     return value
 
@@ -43,8 +45,10 @@ def exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:
 
     (An empty last one keeps its NUL, or it would be none.)
     """
-    back = unescape if flags & ESCAPED else str.encode
-    raw = b"".join([back(arg) + b"\0" for arg in argv])
-    if flags & FLAGS["args_truncated"].mask and argv and argv[-1]:
+    if flags & ESCAPED:
+        raw = b"".join([unescape(arg) + b"\0" for arg in argv])
+    else:
+        raw = "\0".join((*argv, "")).encode()
+    if flags & _TRUNCATED and argv and argv[-1]:
         raw = raw[:-1]
-    return back(filename), raw
+    return unescape(filename) if flags & ESCAPED else filename.encode(), raw
