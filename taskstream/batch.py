@@ -197,6 +197,11 @@ def join_labels(parts: Sequence[tuple[Labels | None, int]]) -> Labels | None:
 
 def time_order(records: NDArray[np.void]) -> NDArray[np.intp]:
     """Return the rows by boot_ns, then cpu and seq."""
+    boot_ns = np.ascontiguousarray(records["boot_ns"])
+    order = np.argsort(boot_ns, kind="stable")
+    boot_ns = boot_ns[order]
+    if (boot_ns[1:] > boot_ns[:-1]).all():
+        return order
     return np.lexsort((records["seq"], records["cpu"], records["boot_ns"]))
 
 

@@ -4,6 +4,7 @@ Pure. What is not of its type raises what a reader turns into a MessageError.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from taskstream.batch import ExecText
@@ -11,7 +12,7 @@ from taskstream.record import FLAGS
 from taskstream.shape import ESCAPED
 from taskstream.text import unescape
 
-__all__ = ["exec_text", "number", "text", "text_list"]
+__all__ = ["exec_text", "exec_texts", "number", "text", "text_list"]
 
 _TRUNCATED = FLAGS["args_truncated"].mask
 
@@ -52,3 +53,17 @@ def exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:
     if flags & _TRUNCATED and argv and argv[-1]:
         raw = raw[:-1]
     return unescape(filename) if flags & ESCAPED else filename.encode(), raw
+
+
+def exec_texts(filenames: Sequence[str], argvs: Any, flags: Sequence[int]) -> list[ExecText]:
+    """Rebuild the bytes of many.
+
+    Raises:
+        TypeError: the arguments are no arrays of texts.
+        ValueError: there are not as many of each.
+    """
+    if not isinstance(argvs, list) or not set(map(type, argvs)) <= {list}:
+        raise TypeError(f"argv is {argvs!r}")
+    if not set(map(type, chain.from_iterable(argvs))) <= {str}:
+        raise TypeError(f"argv is {argvs!r}")
+    return [exec_text(*one) for one in zip(filenames, argvs, flags, strict=True)]

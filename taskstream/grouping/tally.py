@@ -50,6 +50,8 @@ _EXIT_PROCESS = COLUMNS.index("exit_process")
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 _LABEL = np.dtype([("comm", "<u8", (2,)), ("cgroup_id", "<u8"), ("uid", "<u4"), ("flags", "<u4")])
 
+_CGROUP_UNKNOWN = np.uint32(FLAGS["cgroup_unknown"].mask)
+
 Counts = dict[str, NDArray[np.int64]]
 Rows = slice | NDArray[np.intp]
 
@@ -356,27 +358,39 @@ class _Labels:
 
     def of(self, records: NDArray[np.void]) -> NDArray[np.intp]:
         """Return the number of each record's label."""
-        labels = np.zeros(len(records), _LABEL)
         mixed = np.zeros(len(records), np.uint64)
         if self._choice.commands:
-            labels["comm"] = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
-            mixed ^= labels["comm"][:, 0] * _MIX[0] ^ _turn(labels["comm"][:, 1] * _MIX[1])
+            comm = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
+            mixed ^= comm[:, 0] * _MIX[0] ^ _turn(comm[:, 1] * _MIX[1])
         if self._choice.cgroups:
-            labels["cgroup_id"] = records["cgroup_id"]
-            labels["flags"] = records["flags"] & np.uint32(FLAGS["cgroup_unknown"].mask)
-            mixed ^= _turn((labels["cgroup_id"] ^ labels["flags"]) * _MIX[2])
+            unknown = records["flags"] & _CGROUP_UNKNOWN
+            mixed ^= _turn((records["cgroup_id"] ^ unknown) * _MIX[2])
         if self._choice.users:
-            labels["uid"] = records["uid"]
-            mixed += labels["uid"] * _MIX[1]
+            mixed += records["uid"] * _MIX[1]
         known = map(self._numbers.get, mixed.tolist(), repeat(-1))
         found = np.fromiter(known, np.intp, len(records))
-        for row in np.flatnonzero(found < 0).tolist():
-            label = int(mixed[row])
-            if label not in self._numbers:
-                self._numbers[label] = len(self._numbers)
-                self._members.append(labels[row])
-            found[row] = self._numbers[label]
+        rows = np.flatnonzero(found < 0)
+        if len(rows):
+            new, first, places = np.unique(mixed[rows], return_index=True, return_inverse=True)
+            order = np.argsort(first)  # of appearance
+            numbers = np.empty(len(new), np.intp)
+            numbers[order] = np.arange(len(new)) + len(self._numbers)
+            self._numbers |= zip(new[order].tolist(), numbers[order].tolist(), strict=True)
+            self._members.append(self._members_of(take(records, rows[first[order]])))
+            found[rows] = numbers[places]
         return found
+
+    def _members_of(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Return what makes the label of each record."""
+        members = np.zeros(len(records), _LABEL)
+        if self._choice.commands:
+            members["comm"] = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
+        if self._choice.cgroups:
+            members["cgroup_id"] = records["cgroup_id"]
+            members["flags"] = records["flags"] & _CGROUP_UNKNOWN
+        if self._choice.users:
+            members["uid"] = records["uid"]
+        return members
 
     def add(self, window: int, table: NDArray[np.int64]) -> None:
         """Add counts by label."""
@@ -389,7 +403,7 @@ class _Labels:
 
     def drain(self, cgroups: CgroupNames) -> Iterator[tuple[int, str, Counts]]:
         """Yield window, dimension and counts by name; forget all labels."""
-        members = np.array(self._members, _LABEL)
+        members = np.concatenate([np.empty(0, _LABEL), *self._members])
         for window, table in self._tables.items():
             rows = np.flatnonzero(table.any(axis=1))
             for dimension, names in self._names(members[rows], cgroups):
