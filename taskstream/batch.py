@@ -23,6 +23,7 @@ __all__ = [
     "join",
     "join_labels",
     "join_records",
+    "put",
     "take",
     "time_order",
 ]
@@ -148,6 +149,12 @@ def take(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.void]:
     return taken
 
 
+def put(records: NDArray[np.void], rows: NDArray[np.intp], values: NDArray[np.void]) -> None:
+    """Set some records, whole, as `take` takes them."""
+    size = f"V{RECORD.itemsize}"
+    records.view(size)[rows] = values.view(size)
+
+
 def join_records(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     """Return a copy of records one after another.
 
@@ -190,6 +197,11 @@ def join_labels(parts: Sequence[tuple[Labels | None, int]]) -> Labels | None:
 
 def time_order(records: NDArray[np.void]) -> NDArray[np.intp]:
     """Return the rows by boot_ns, then cpu and seq."""
+    boot_ns = np.ascontiguousarray(records["boot_ns"])
+    order = np.argsort(boot_ns, kind="stable")
+    boot_ns = boot_ns[order]
+    if (boot_ns[1:] > boot_ns[:-1]).all():
+        return order
     return np.lexsort((records["seq"], records["cpu"], records["boot_ns"]))
 
 

@@ -199,8 +199,9 @@ class PartialSums:
         run = self._runs.get(origin)
         if run is None:
             cgroups = CgroupNames()
-            rules = self._rules or AppGroups([])
-            tally = Tally(SECOND_NS, self._choice, rules=rules, cgroups=cgroups)
+            tally = Tally(
+                SECOND_NS, self._choice, rules=self._rules, cgroups=cgroups, is_zombie=None
+            )
             run = self._runs[origin] = _Run(tally, cgroups)
         if run.partial is None:
             run.partial = Partial(origin, read_ms)
