@@ -60,7 +60,7 @@ class Cgroup:
     """One cgroup.
 
     Attributes:
-        path: In the v2 hierarchy, from its root; begins with ``/``.
+        path: From the root of its hierarchy; begins with ``/``.
         kind: ``service``, ``container`` or ``other``.
         engine: Who made a container: docker, podman, containerd, cri-o, kubernetes, lxc, qemu,
             systemd-nspawn; empty for what is none.
@@ -92,7 +92,7 @@ def classify(path: str) -> Cgroup:
     name. The outermost container counts, for all inside of it is its own affair.
 
     Args:
-        path: From the root of the v2 hierarchy.
+        path: From the root of its hierarchy.
     """
     for part in _from_root(path):
         plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
