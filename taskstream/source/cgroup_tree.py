@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskstream.text import readable
+
 __all__ = ["CONTROLLERS", "Hierarchy", "hierarchy", "mounted", "scan", "v1_controllers"]
 
 CONTROLLERS = ("pids", "memory", "cpu", "devices")
@@ -85,6 +87,8 @@ def mounted() -> Path | None:
 def scan(tree: Path | None) -> Iterator[tuple[int, str]]:
     """Yield id and path of every cgroup, parents first; those that go meanwhile are left out.
 
+    A path that is no UTF-8 is escaped.
+
     Args:
         tree: Where the hierarchy is mounted; None yields nothing.
     """
@@ -99,5 +103,5 @@ def scan(tree: Path | None) -> Iterator[tuple[int, str]]:
                 below = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:
             continue
-        yield id_, path
+        yield id_, readable(os.fsencode(path))
         waiting += [(directory / name, f"{path.rstrip('/')}/{name}") for name in below]

@@ -131,10 +131,9 @@ def _read_task(task: Path, hierarchy: int) -> dict[str, Any]:
 
 def _cgroup_path(task: Path, hierarchy: int) -> str:
     """Return the task's path in a hierarchy, by its number; empty where there is none."""
-    for line in (task / "cgroup").read_text(errors="surrogateescape").splitlines():
-        number, _, path = line.split(":", 2)
-        if int(number) == hierarchy:
-            return path
+    for line in os.fsdecode((task / "cgroup").read_bytes()).split("\n"):
+        if line.startswith(f"{hierarchy}:"):
+            return line.split(":", 2)[2]
     return ""
 
 

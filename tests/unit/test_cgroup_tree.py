@@ -1,5 +1,6 @@
 """One walk finds every cgroup with the id that events carry, in the hierarchy that they name."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -74,6 +75,15 @@ def test_parents_come_before_their_children(tmp_path):
     paths = [path for _, path in cgroup_tree.scan(tmp_path)]
     for path in paths[1:]:
         assert paths.index(str(PurePosixPath(path).parent)) < paths.index(path)
+
+
+def test_a_path_that_is_no_utf8_is_escaped_and_one_that_is_stays(tmp_path):
+    for name in (b"caf\xe9\\x2d", "größe".encode(), b"a\\x2db"):
+        (Path(os.fsdecode(bytes(tmp_path) + b"/" + name)) / "inner").mkdir(parents=True)
+    escaped = "/caf\\xe9\\x5cx2d"
+    assert {path for _, path in cgroup_tree.scan(tmp_path)} == {
+        "/", "/größe", "/größe/inner", "/a\\x2db", "/a\\x2db/inner", escaped, f"{escaped}/inner"
+    }  # fmt: skip
 
 
 def test_no_link_is_followed(tmp_path):
