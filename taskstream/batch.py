@@ -45,7 +45,7 @@ class Label(NamedTuple):
     """What an agent knows of a task beside its record; None for what it does not know.
 
     Attributes:
-        cgroup: Path in the v2 hierarchy, from its root.
+        cgroup: Path from the root of its hierarchy.
         container: Id of the container.
         service: Name of the systemd service, without suffix.
         app_group: Group of apps_groups.conf.
@@ -98,7 +98,7 @@ class Batch:
         records: ``RECORD`` array of shape ``(n,)``, n >= 0, in the order in which they came.
         wall_offset_ns: CLOCK_REALTIME minus CLOCK_BOOTTIME for these records.
         texts: filename and argv of exec records by ``(cpu, seq)``; none where they were lost.
-        cgroups: id and path of the v2 cgroups that came to be, in order; a path of None: it is
+        cgroups: id and path of the cgroups that came to be, in order; a path of None: it is
             gone. Those of the records are here or came before, where the source tells any.
         labels: None where nobody looked.
     """
