@@ -10,7 +10,7 @@ import numpy as np
 
 from taskstream.batch import Label, Labels
 from taskstream.charge import Charges, stand_ins
-from taskstream.chart import DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
 from taskstream.encode import encode_batch
 from taskstream.interval import Agent, Interval, Zombies
 from taskstream.record import COUNTS, KINDS
