@@ -76,6 +76,7 @@ class Transactions:
         }
         # A message may not outlive its transaction.
         config["delivery.timeout.ms"] = int(config["transaction.timeout.ms"])
+        self._config = config
         self._producer = make_client(Producer, config)
         try:
             self._step(lambda: self._producer.init_transactions(ANSWER_S))
@@ -137,12 +138,17 @@ class Transactions:
     def abort(self) -> None:
         """End a transaction that did not come about, if there is one.
 
+        Its producer goes with it: one that has been cut off from its brokers may wait for ever for
+        the group's coordinator. Making its successor known ends whatever it left behind.
+
         Raises:
             AbortedError: the brokers do not answer; to be tried again.
             BrokerError: nothing can be written any more.
         """
         if self._open:
-            self._step(lambda: self._producer.abort_transaction(ANSWER_S))
+            self._producer.purge()
+            self._producer = make_client(Producer, self._config)
+            self._step(lambda: self._producer.init_transactions(ANSWER_S))
             self._open = False
 
     def _produce(self, message: Outgoing) -> None:
