@@ -18,7 +18,7 @@ from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
-from tests.mock_cluster import API_PRODUCE, MockCluster, missing
+from tests.mock_cluster import API_PRODUCE, MockCluster
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, each_kind, event, known, lives
 from tests.topic import Fetched, fetch, wait_until
@@ -41,14 +41,6 @@ QUICK = {"linger.ms": "0", "reconnect.backoff.ms": "20", "reconnect.backoff.max.
 def embedded() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as broker:
         yield broker
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 @pytest.fixture(params=["event", "batch", "json"])
