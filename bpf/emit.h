@@ -56,12 +56,29 @@ static __always_inline void count_in_window(struct cpu_totals *cpu, enum task_co
 		__sync_fetch_and_add(&cpu->unplaced[count], 1);
 }
 
+/* A hierarchy of v1 is found through one of its controllers: those without any name no events. */
+static __always_inline __u64 cgroup_of_v1(struct css_set *set)
+{
+	struct cgroup_subsys_state **first = &set->subsys[0], *state = NULL;
+	struct cgroup *group;
+	struct kernfs_node *node;
+
+	bpf_probe_read_kernel(&state, sizeof(state), first + SETTING(cgroup_slot));
+	group = READ(PROBED, state, cgroup);
+	node = READ(PROBED, group, kn);
+	return READ(PROBED, node, id);
+}
+
 static __always_inline __u64 cgroup_of(enum access access, struct task_struct *task)
 {
 	struct css_set *set = READ(access, task, cgroups);
-	struct cgroup *group = READ(access, set, dfl_cgrp);
-	struct kernfs_node *node = READ(access, group, kn);
+	struct cgroup *group;
+	struct kernfs_node *node;
 
+	if (SETTING(cgroup_hierarchy))
+		return cgroup_of_v1(set);
+	group = READ(access, set, dfl_cgrp);
+	node = READ(access, group, kn);
 	return READ(access, node, id);
 }
 

@@ -225,8 +225,8 @@ static __always_inline int fail_event(void *ctx, enum task_call call, enum task_
 }
 
 /*
- * A cgroup of the v2 hierarchy came to be, has another path, or is gone. The name travels in the
- * ring of arguments: whoever has read an event finds the name of its cgroup there.
+ * A cgroup of the hierarchy that events name came to be, has another path, or is gone. The name
+ * travels in the ring of arguments: whoever has read an event finds the name of its cgroup there.
  *
  * Args:
  *   index: of the program's own memory.
@@ -242,8 +242,8 @@ static __always_inline int cgroup_event(void *ctx, enum access access, __u32 ind
 	__u64 total, failed;
 	long bytes;
 
-	if (READ(access, root, hierarchy_id) || !name)
-		return 0; /* a hierarchy of v1: events do not name its groups */
+	if (READ(access, root, hierarchy_id) != SETTING(cgroup_hierarchy) || !name)
+		return 0; /* events do not name the groups of the others */
 	bytes = bpf_probe_read_kernel_str(name->path, sizeof(name->path), path);
 	if (bytes < 1)
 		return 0;

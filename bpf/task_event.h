@@ -291,8 +291,10 @@ struct settings {
 	__u32 charge_losses;
 	__u64 boot_offset_ns;
 	__u64 no_boot_clock;
+	__u32 cgroup_hierarchy;
+	__u32 cgroup_slot;
 };
-_Static_assert(sizeof(struct settings) == 56, "settings");
+_Static_assert(sizeof(struct settings) == 64, "settings");
 _Static_assert(__builtin_offsetof(struct settings, schema_version) == 0,
 	       "schema_version");
 _Static_assert(__builtin_offsetof(struct settings, args_max) == 4,
@@ -313,5 +315,9 @@ _Static_assert(__builtin_offsetof(struct settings, boot_offset_ns) == 40,
 	       "boot_offset_ns");
 _Static_assert(__builtin_offsetof(struct settings, no_boot_clock) == 48,
 	       "no_boot_clock");
+_Static_assert(__builtin_offsetof(struct settings, cgroup_hierarchy) == 56,
+	       "cgroup_hierarchy");
+_Static_assert(__builtin_offsetof(struct settings, cgroup_slot) == 60,
+	       "cgroup_slot");
 
 #endif

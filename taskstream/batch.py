@@ -23,6 +23,7 @@ __all__ = [
     "join",
     "join_labels",
     "join_records",
+    "put",
     "take",
     "time_order",
 ]
@@ -44,7 +45,7 @@ class Label(NamedTuple):
     """What an agent knows of a task beside its record; None for what it does not know.
 
     Attributes:
-        cgroup: Path in the v2 hierarchy, from its root.
+        cgroup: Path from the root of its hierarchy.
         container: Id of the container.
         service: Name of the systemd service, without suffix.
         app_group: Group of apps_groups.conf.
@@ -97,7 +98,7 @@ class Batch:
         records: ``RECORD`` array of shape ``(n,)``, n >= 0, in the order in which they came.
         wall_offset_ns: CLOCK_REALTIME minus CLOCK_BOOTTIME for these records.
         texts: filename and argv of exec records by ``(cpu, seq)``; none where they were lost.
-        cgroups: id and path of the v2 cgroups that came to be, in order; a path of None: it is
+        cgroups: id and path of the cgroups that came to be, in order; a path of None: it is
             gone. Those of the records are here or came before, where the source tells any.
         labels: None where nobody looked.
     """
@@ -148,6 +149,12 @@ def take(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.void]:
     return taken
 
 
+def put(records: NDArray[np.void], rows: NDArray[np.intp], values: NDArray[np.void]) -> None:
+    """Set some records, whole, as `take` takes them."""
+    size = f"V{RECORD.itemsize}"
+    records.view(size)[rows] = values.view(size)
+
+
 def join_records(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     """Return a copy of records one after another.
 
@@ -190,6 +197,11 @@ def join_labels(parts: Sequence[tuple[Labels | None, int]]) -> Labels | None:
 
 def time_order(records: NDArray[np.void]) -> NDArray[np.intp]:
     """Return the rows by boot_ns, then cpu and seq."""
+    boot_ns = np.ascontiguousarray(records["boot_ns"])
+    order = np.argsort(boot_ns, kind="stable")
+    boot_ns = boot_ns[order]
+    if (boot_ns[1:] > boot_ns[:-1]).all():
+        return order
     return np.lexsort((records["seq"], records["cpu"], records["boot_ns"]))
 
 

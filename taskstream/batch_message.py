@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, join_records, time_order
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_text, number, text, text_list
+from taskstream.member import exec_texts, number, text, text_list
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
 from taskstream.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.text import unescape
@@ -31,7 +31,8 @@ def decode_batch(value: bytes) -> Batch:
         head, groups = _read_envelope(value)
         strings = text_list(head, "strings")
         texts: dict[tuple[int, int], ExecText] = {}
-        parts = [_read_group(group, rows, strings, texts) for group, rows in groups]
+        comms = np.array([string.encode() for string in strings], "S16")
+        parts = [_read_group(group, rows, strings, comms, texts) for group, rows in groups]
         labels = _read_labels(head, groups)
         run_ns = int(np.uint64(number(head, "run_ns")))
         origin = Origin(text(head, "host"), text(head, "boot_id"), run_ns)
@@ -114,12 +115,9 @@ class _Reader:
 
     def __init__(self, value: bytes) -> None:
         self._value = value
-        self._restart(0)
-
-    def _restart(self, offset: int) -> None:
-        self._offset = offset
+        self._skipped = 0
         self._unpacker = msgpack.Unpacker(max_buffer_size=0)
-        self._unpacker.feed(memoryview(self._value)[offset:])
+        self._unpacker.feed(value)
         self.unpack = self._guarded(self._unpacker.unpack)
         self.read_map_header = self._guarded(self._unpacker.read_map_header)
         self.read_array_header = self._guarded(self._unpacker.read_array_header)
@@ -137,20 +135,28 @@ class _Reader:
     @property
     def at_end(self) -> bool:
         """Tell whether nothing is left."""
+        return self._at() == len(self._value)
+
+    def _at(self) -> int:
         read: int = self._unpacker.tell()
-        return self._offset + read == len(self._value)
+        return self._skipped + read
+
+    def _skip_to(self, end: int) -> None:
+        begin = self._at()
+        self._unpacker.read_bytes(end - begin)
+        self._skipped += end - self._at()  # its C version does not tell of bytes
 
     def read_rows(self, group: dict[str, Any]) -> "NDArray[np.void] | list[list[Any]]":
         """Read the rows of a group: as columns where our encoder wrote them."""
         count = self.read_array_header()
-        at = self._offset + self._unpacker.tell()
+        at = self._at()
         template = _template(group.get("kind"), tuple(group.get("fields", ())))
         end = at + count * (template.width if template else 0)
         if template and end <= len(self._value):
             matrix = np.frombuffer(self._value, np.uint8, end - at, at)
             matrix = matrix.reshape(count, template.width)
             if template.matches(matrix).all():
-                self._restart(end)
+                self._skip_to(end)
                 return template.view(matrix)
         return [self.unpack() for _ in range(count)]
 
@@ -173,19 +179,24 @@ def _read_labels(head: dict[str, Any], groups: list[_Group]) -> Labels | None:
     if "labels" not in head:
         return None
     table = [Label.of(members) for members in head["labels"]]
-    numbers: list[int] = []
-    for group, rows in groups:
-        if len(rows):
-            numbers += np.array(_columns(group["fields"], rows)["label"], np.uint32).tolist()
-    if numbers and max(numbers) >= len(table):
-        raise IndexError(f"label {max(numbers)} of {len(table)}")
-    return Labels(table, np.array(numbers, np.intp))
+    numbers = np.concatenate(
+        [np.empty(0, np.uint32)]
+        + [
+            np.array(_columns(group["fields"], rows)["label"], np.uint32)
+            for group, rows in groups
+            if len(rows)
+        ]
+    )
+    if len(numbers) and numbers.max() >= len(table):
+        raise IndexError(f"label {numbers.max()} of {len(table)}")
+    return Labels(table, numbers.astype(np.intp))
 
 
 def _read_group(
     group: dict[str, Any],
     rows: "NDArray[np.void] | list[list[Any]]",
     strings: list[str],
+    comms: NDArray[np.bytes_],
     texts: dict[tuple[int, int], ExecText],
 ) -> NDArray[np.void]:
     kind = group["kind"]
@@ -205,18 +216,14 @@ def _read_group(
             records[member.name] = columns[member.wire]
     if kind == "fail":
         records["call"] = CALLS[group["call"]]
-    flags = records["flags"].tolist()
-    comms = [strings[index] for index in np.array(columns["comm"], np.uint32).tolist()]
-    records["comm"] = [
-        unescape(comm) if bits & ESCAPED else comm.encode()
-        for comm, bits in zip(comms, flags, strict=True)
-    ]
-    if kind == "exec" and not flags[0] & _ARGS_LOST:
+    indexes = np.array(columns["comm"], np.uint32)
+    records["comm"] = comms[indexes]
+    for row in np.flatnonzero(records["flags"] & ESCAPED).tolist():
+        records["comm"][row] = unescape(strings[indexes[row]])
+    if kind == "exec" and not records["flags"][0] & _ARGS_LOST:
         places = zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
-        argvs = [text_list({"argv": argv}, "argv") for argv in group["argv"]]
-        given = zip(places, text_list(group, "filename"), argvs, flags, strict=True)
-        for place, filename, argv, bits in given:
-            texts[place] = exec_text(filename, argv, bits)
+        given = exec_texts(text_list(group, "filename"), group["argv"], records["flags"].tolist())
+        texts |= zip(places, given, strict=True)
     records["flags"] &= ~np.uint32(ESCAPED)
     return records
 

@@ -7,18 +7,17 @@ of ours is given back with the reason, never skipped in silence.
 """
 
 import json
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.batch import Batch, ExecText, Label, Labels, Origin, take
+from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
 from taskstream.batch_message import decode_batch
 from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
@@ -33,12 +32,15 @@ from taskstream.shape import (
     deciding_mask,
     hidden_fields,
 )
+from taskstream.tail import Tail, Tails, args_of
 from taskstream.text import unescape
 
 __all__ = ["Decoded", "MessageDecoder"]
 
 _ARGS_LOST = FLAGS["args_lost"].mask
 _PREFIX_BYTES = 16
+_NAMES = frozenset(RECORD.names or ())
+_T = TypeVar("_T")
 _BATCH = b"\xa1v" + bytes([VERSION]) + b"\xa4kind\xa5batch"
 
 
@@ -57,16 +59,6 @@ class Decoded:
     rejected: list[tuple[int, MessageError]] = field(default_factory=list)
 
 
-class _Tail(NamedTuple):
-    """The texts that end an event."""
-
-    origin: tuple[str, str]
-    label: Label
-    comm: str
-    filename: str | None
-    argv: list[str] | None
-
-
 class _Shape(NamedTuple):
     """How our encoder writes events that know the same fields."""
 
@@ -77,14 +69,22 @@ class _Shape(NamedTuple):
     texts: frozenset[str]
 
 
-@dataclass(slots=True)
 class _Rows:
-    """Records under way, with what a record does not hold."""
+    """Records under way, with what a record does not hold.
 
-    records: NDArray[np.void]
-    tails: list[_Tail | None]
-    run_ns: NDArray[np.uint64]
-    wall_ns: NDArray[np.uint64]
+    Attributes:
+        known: The tails.
+        tails: Number of each one's tail; -1 where nothing is known yet.
+        texts: filename and argv of execs, by row.
+    """
+
+    def __init__(self, count: int, known: Tails) -> None:
+        self.known = known
+        self.records = np.zeros(count, RECORD)
+        self.tails = np.full(count, -1)
+        self.run_ns = np.zeros(count, np.uint64)
+        self.wall_ns = np.zeros(count, np.uint64)
+        self.texts: dict[int, ExecText] = {}
 
 
 class MessageDecoder:
@@ -92,6 +92,7 @@ class MessageDecoder:
 
     def __init__(self) -> None:
         self._shapes: dict[bytes, list[_Shape]] = {}
+        self._tails = Tails()
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
         """Decode messages of any shape, of any hosts, mixed.
@@ -100,15 +101,11 @@ class MessageDecoder:
             values: Payloads.
         """
         decoded = Decoded()
-        by_prefix: dict[bytes, list[int]] = {}
+        self._tails.trim()
+        by_prefix: defaultdict[bytes, list[int]] = defaultdict(list)
         for position, value in enumerate(values):
-            by_prefix.setdefault(value[:_PREFIX_BYTES], []).append(position)
-        rows = _Rows(
-            np.zeros(len(values), RECORD),
-            [None] * len(values),
-            np.zeros(len(values), np.uint64),
-            np.zeros(len(values), np.uint64),
-        )
+            by_prefix[value[:_PREFIX_BYTES]].append(position)
+        rows = _Rows(len(values), self._tails)
         for prefix, positions in by_prefix.items():
             rest = positions
             for shape in self._shapes.get(prefix, ()):
@@ -167,63 +164,71 @@ class MessageDecoder:
 # --- one message per event -----------------------------------------------------------------------
 
 
+def _matching(
+    values: Sequence[bytes], positions: list[int], shape: _Shape
+) -> tuple[list[int], NDArray[np.uint8]]:
+    """Return those messages whose rows are of a shape, and the rows."""
+    template, width = shape.template, shape.template.width
+    long = [p for p in positions if len(values[p]) > width]
+    heads = b"".join([values[p][:width] for p in long])
+    matrix = np.frombuffer(heads, np.uint8).reshape(-1, width)
+    matching = template.matches(matrix)
+    matching &= template.view(matrix)["flags"] & deciding_mask(shape.kind) == shape.flags
+    if matching.all():
+        return long, matrix
+    rows = np.flatnonzero(matching)
+    return [long[row] for row in rows.tolist()], matrix[rows]
+
+
+def _records_of(view: NDArray[np.void], shape: _Shape) -> NDArray[np.void]:
+    """Return the rows of a shape as records, but for comm."""
+    records = np.zeros(len(view), RECORD)
+    for name in _NAMES.intersection(view.dtype.names or ()):
+        records[name] = view[name]
+    records["version"], records["kind"] = VERSION, KINDS[shape.kind]
+    if shape.kind == "fail":
+        records["call"] = shape.call
+    return records
+
+
 def _read_columns(
     values: Sequence[bytes], positions: list[int], shape: _Shape, rows: _Rows
 ) -> list[int]:
     """Read the messages of a shape; return the positions of the others."""
-    kind, template = shape.kind, shape.template
-    width = template.width
-    candidates = [p for p in positions if len(values[p]) > width]
-    if not candidates:
+    taken, matrix = _matching(values, positions, shape)
+    width = shape.template.width
+    tails, args = rows.known.read([values[p][width:] for p in taken], shape.texts)
+    if (tails < 0).any():
+        ours = np.flatnonzero(tails >= 0)
+        matrix, tails = matrix[ours], tails[ours]
+        taken = [taken[row] for row in ours.tolist()]
+        args = [args[row] for row in ours.tolist()] if args else args
+    if not taken:
         return positions
-    heads = np.frombuffer(b"".join([values[p][:width] for p in candidates]), np.uint8)
-    matrix = heads.reshape(-1, width)
-    matching = template.matches(matrix)
-    matching &= template.view(matrix)["flags"] & deciding_mask(kind) == shape.flags
-    for index, position in enumerate(candidates):
-        if matching[index]:
-            rows.tails[position] = _tail(values[position][width:], shape.texts)
-            matching[index] = rows.tails[position] is not None
-    taken = np.array(candidates)[matching]
-    view = template.view(matrix if matching.all() else matrix[matching])
-    for name in view.dtype.names or ():
-        if name == "wall_ns":
-            rows.wall_ns[taken] = view[name]
-        elif name == "run_ns":
-            rows.run_ns[taken] = view[name]
-        elif name in (RECORD.names or ()):
-            rows.records[name][taken] = view[name]
-    rows.records["version"][taken] = VERSION
-    rows.records["kind"][taken] = KINDS[kind]
-    if kind == "fail":
-        rows.records["call"][taken] = shape.call
-    return [p for p in positions if rows.tails[p] is None]
+    view = shape.template.view(matrix)
+    put(rows.records, np.array(taken), _records_of(view, shape))
+    rows.run_ns[taken], rows.wall_ns[taken] = view["run_ns"], view["wall_ns"]
+    rows.tails[taken] = tails
+    if args:
+        for position, given, bits in zip(taken, args, view["flags"].tolist(), strict=True):
+            if given is not None:
+                rows.texts[position] = exec_text(*given, bits)
+    return [p for p in positions if rows.tails[p] < 0] if len(taken) < len(positions) else []
 
 
-@lru_cache(maxsize=8192)
-def _tail(raw: bytes, names: frozenset[str]) -> _Tail | None:
-    """Unpack the members that end an event; None when they are not just these, and whole."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(raw)
-    members = {}
+def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
+    rows.records[position : position + 1] = _one_record(event)
     try:
-        while unpacker.tell() < len(raw):
-            key = unpacker.unpack()
-            members[key] = unpacker.unpack()
-        return _texts_of(members) if members.keys() == names else None
-    except (msgpack.UnpackException, ValueError, TypeError, KeyError):
-        return None
-
-
-def _texts_of(event: dict[str, Any]) -> _Tail:
-    """Return the texts of an event; KeyError or TypeError where one is missing or no text."""
-    return _Tail(
-        (text(event, "host"), text(event, "boot_id")),
-        Label.of(event),
-        text(event, "comm"),
-        None if event.get("filename") is None else text(event, "filename"),
-        None if event.get("argv") is None else text_list(event, "argv"),
-    )
+        rows.wall_ns[position] = number(event, "wall_ns")
+        rows.run_ns[position] = number(event, "run_ns")
+        if event["kind"] == "exec" and not event["flags"] & _ARGS_LOST:
+            text(event, "filename"), text_list(event, "argv")
+        args = args_of(event)
+        if args is not None and event["kind"] == "exec":
+            rows.texts[position] = exec_text(*args, event["flags"])
+        rows.tails[position] = rows.known.enter(Tail.of(event))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
 
 
 def _unpacked(value: bytes) -> Any:
@@ -277,56 +282,80 @@ def _one_record(event: dict[str, Any]) -> NDArray[np.void]:
     return one
 
 
-def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
-    rows.records[position : position + 1] = _one_record(event)
-    try:
-        rows.wall_ns[position] = number(event, "wall_ns")
-        rows.run_ns[position] = number(event, "run_ns")
-        if event["kind"] == "exec" and not event["flags"] & _ARGS_LOST:
-            text(event, "filename"), text_list(event, "argv")
-        rows.tails[position] = _texts_of(event)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
+# --- events as batches ---------------------------------------------------------------------------
 
 
-def _batches(rows: _Rows) -> list[Batch]:
+def _batches(rows: _Rows) -> Iterator[Batch]:
     """Split rows by origin and clock pair, in order of appearance."""
-    offsets = rows.wall_ns.astype(np.int64) - rows.records["boot_ns"].astype(np.int64)
-    members: dict[tuple[tuple[str, str], int, int], list[int]] = {}
-    sources = zip(rows.tails, rows.run_ns.tolist(), offsets.tolist(), strict=True)
-    for position, (tail, run_ns, offset) in enumerate(sources):
-        if tail is not None:
-            members.setdefault((tail.origin, run_ns, offset), []).append(position)
-    batches = []
-    for (origin, run_ns, offset), positions in members.items():
-        tails = [tail for tail in (rows.tails[p] for p in positions) if tail is not None]
-        records = take(rows.records, np.array(positions))
-        texts = _set_texts(records, tails)
-        batch = Batch(Origin(*origin, run_ns), records, offset, texts, labels=_labels(tails))
-        batches.append(batch)
-    return batches
+    events = np.flatnonzero(rows.tails >= 0)
+    if not len(events):
+        return
+    known, tails = rows.known.known, rows.tails[events]
+    used = np.flatnonzero(np.bincount(tails, minlength=len(known)))
+    origins, origin_of = _numbered(known, used, [known[tail].origin for tail in used.tolist()])
+    labels, label_of = _numbered(known, used, [known[tail].label for tail in used.tolist()])
+    comms = np.zeros(len(known), "S16")
+    comms[used] = [known[tail].comm.encode() for tail in used.tolist()]
+    for origin, run_ns, offset, members in _runs(rows, events, origin_of[tails]):
+        tails = rows.tails[members]
+        records = take(rows.records, members)
+        records["comm"] = comms[tails]
+        for row in np.flatnonzero(records["flags"] & ESCAPED).tolist():
+            records["comm"][row] = unescape(known[tails[row]].comm)
+        records["flags"] &= ~np.uint32(ESCAPED)
+        yield Batch(
+            Origin(*origins[origin], run_ns),
+            records,
+            offset,
+            _texts_of(records, members, rows.texts),
+            labels=_labels_of(labels, label_of[tails]),
+        )
 
 
-def _labels(tails: list[_Tail]) -> Labels | None:
-    numbers: dict[Label, int] = {}
-    rows = [numbers.setdefault(tail.label, len(numbers)) for tail in tails]
-    if numbers.keys() <= {Label()}:
-        return None
-    return Labels(list(numbers), np.array(rows, np.intp))
+def _numbered(
+    known: Sequence[Tail], used: NDArray[np.intp], values: list[_T]
+) -> tuple[list[_T], NDArray[np.intp]]:
+    """Number what those tails say that occur; return it by number, and each tail's number."""
+    numbers: dict[_T, int] = {}
+    of_tails = np.zeros(len(known), np.intp)
+    of_tails[used] = [numbers.setdefault(value, len(numbers)) for value in values]
+    return list(numbers), of_tails
 
 
-def _set_texts(records: NDArray[np.void], tails: list[_Tail]) -> dict[tuple[int, int], ExecText]:
-    """Set comm from the tails, and return the arguments of execs."""
-    flags = records["flags"].tolist()
-    records["comm"] = [
-        unescape(tail.comm) if bits & ESCAPED else tail.comm.encode()
-        for tail, bits in zip(tails, flags, strict=True)
-    ]
-    texts = {}
-    for row in np.flatnonzero(records["kind"] == KINDS["exec"]).tolist():
-        tail = tails[row]
-        if tail.filename is not None and tail.argv is not None:
-            place = int(records["cpu"][row]), int(records["seq"][row])
-            texts[place] = exec_text(tail.filename, tail.argv, flags[row])
-    records["flags"] &= ~np.uint32(ESCAPED)
-    return texts
+def _runs(
+    rows: _Rows, events: NDArray[np.intp], origins: NDArray[np.intp]
+) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
+    """Yield number of the origin, run, clock offset and rows of each future batch."""
+    few = origins.astype(np.min_scalar_type(len(origins)))  # up to 16 bits are sorted in no time
+    order = np.argsort(few, kind="stable")
+    events, origins = events[order], origins[order]
+    run_ns = rows.run_ns[events]
+    offsets = rows.wall_ns[events].view(np.int64) - rows.records["boot_ns"][events].view(np.int64)
+    same = (origins[1:] == origins[:-1]) & (run_ns[1:] == run_ns[:-1])
+    starts = [0, *(np.flatnonzero(~(same & (offsets[1:] == offsets[:-1]))) + 1).tolist()]
+    members: dict[tuple[int, int, int], list[NDArray[np.intp]]] = {}
+    for start, end in zip(starts, [*starts[1:], len(events)], strict=True):
+        key = int(origins[start]), int(run_ns[start]), int(offsets[start])
+        members.setdefault(key, []).append(events[start:end])
+    for key, parts in sorted(members.items(), key=lambda entry: int(entry[1][0][0])):
+        yield *key, np.concatenate(parts)
+
+
+def _labels_of(labels: Sequence[Label], rows: NDArray[np.intp]) -> Labels | None:
+    """Return the labels that occur among some; None where none says anything."""
+    used = np.flatnonzero(np.bincount(rows))
+    table = [labels[number] for number in used.tolist()]
+    return None if table == [Label()] else Labels(table, np.searchsorted(used, rows))
+
+
+def _texts_of(
+    records: NDArray[np.void], members: NDArray[np.intp], texts: Mapping[int, ExecText]
+) -> dict[tuple[int, int], ExecText]:
+    """Return the arguments of execs, by cpu and seq."""
+    execs = np.flatnonzero(records["kind"] == KINDS["exec"])
+    places = zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
+    return {
+        place: texts[row]
+        for place, row in zip(places, members[execs].tolist(), strict=True)
+        if row in texts
+    }

@@ -4,6 +4,7 @@ Pure. What is not of its type raises what a reader turns into a MessageError.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from taskstream.batch import ExecText
@@ -11,7 +12,9 @@ from taskstream.record import FLAGS
 from taskstream.shape import ESCAPED
 from taskstream.text import unescape
 
-__all__ = ["exec_text", "number", "text", "text_list"]
+__all__ = ["exec_text", "exec_texts", "number", "text", "text_list"]
+
+_TRUNCATED = FLAGS["args_truncated"].mask
 
 
 def number(members: dict[str, Any], name: str) -> int:
@@ -33,7 +36,7 @@ def text(members: dict[str, Any], name: str) -> str:
 def text_list(members: dict[str, Any], name: str) -> list[str]:
     """Return an array of texts."""
     value = members[name]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {str}:
         raise TypeError(f"{name} is {value!r}")
     return value
 
@@ -43,8 +46,24 @@ def exec_text(filename: str, argv: Sequence[str], flags: int) -> ExecText:
 
     (An empty last one keeps its NUL, or it would be none.)
     """
-    back = unescape if flags & ESCAPED else str.encode
-    raw = b"".join([back(arg) + b"\0" for arg in argv])
-    if flags & FLAGS["args_truncated"].mask and argv and argv[-1]:
+    if flags & ESCAPED:
+        raw = b"".join([unescape(arg) + b"\0" for arg in argv])
+    else:
+        raw = "\0".join((*argv, "")).encode()
+    if flags & _TRUNCATED and argv and argv[-1]:
         raw = raw[:-1]
-    return back(filename), raw
+    return unescape(filename) if flags & ESCAPED else filename.encode(), raw
+
+
+def exec_texts(filenames: Sequence[str], argvs: Any, flags: Sequence[int]) -> list[ExecText]:
+    """Rebuild the bytes of many.
+
+    Raises:
+        TypeError: the arguments are no arrays of texts.
+        ValueError: there are not as many of each.
+    """
+    if not isinstance(argvs, list) or not set(map(type, argvs)) <= {list}:
+        raise TypeError(f"argv is {argvs!r}")
+    if not set(map(type, chain.from_iterable(argvs))) <= {str}:
+        raise TypeError(f"argv is {argvs!r}")
+    return [exec_text(*one) for one in zip(filenames, argvs, flags, strict=True)]

@@ -175,6 +175,8 @@ class PartialSums:
         partial.reports.append(report)
         if report.charges is not None:
             run.charges.append(report.charges)
+            if report.charges.labels is not None:
+                _learn_paths(run.cgroups, report.charges.events, report.charges.labels)
         if report.interval is not None and run.charges:
             charges, run.charges = Charges.join(run.charges), []
             if self._rules is not None:
@@ -197,8 +199,9 @@ class PartialSums:
         run = self._runs.get(origin)
         if run is None:
             cgroups = CgroupNames()
-            rules = self._rules or AppGroups([])
-            tally = Tally(SECOND_NS, self._choice, rules=rules, cgroups=cgroups)
+            tally = Tally(
+                SECOND_NS, self._choice, rules=self._rules, cgroups=cgroups, is_zombie=None
+            )
             run = self._runs[origin] = _Run(tally, cgroups)
         if run.partial is None:
             run.partial = Partial(origin, read_ms)

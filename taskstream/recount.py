@@ -25,6 +25,9 @@ __all__ = ["Recounter"]
 
 FOR_EVER_MS = 1 << 62
 
+WAIT_S, END_WAIT_S = 0.5, 0.05
+"""How long to wait for a portion: while more is published, and for what is there already."""
+
 
 class Recounter:
     """Recounts one source alone.
@@ -74,9 +77,9 @@ class Recounter:
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
         """
-        most = most_messages(0, 0)
+        most, wait_s = most_messages(0, 0), END_WAIT_S if exit_at_end else WAIT_S
         while not stop():
-            stretches = reader.read(0.5, most)
+            stretches = reader.read(wait_s, most)
             events = sum(self.messages(one.place, one.values) for one in stretches)
             most = most_messages(sum(len(one.values) for one in stretches), events)
             reached = reader.read_to_ms

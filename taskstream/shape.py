@@ -33,6 +33,7 @@ ESCAPED = FLAGS["text_escaped"].mask
 _ENVELOPE = ("run_ns", "wall_ns")
 
 
+@lru_cache(maxsize=1024)
 def hidden_fields(kind: str, flags: int) -> frozenset[str]:
     """Name the fields that an event of ``kind`` with ``flags`` does not know."""
     hidden: set[str] = set()

@@ -6,7 +6,7 @@ of valid UTF-8, and each backslash, as ``\\xNN``; the event then carries flag ``
 
 import re
 
-__all__ = ["escape", "is_utf8", "split_argv", "unescape"]
+__all__ = ["escape", "is_utf8", "readable", "split_argv", "unescape"]
 
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -25,6 +25,11 @@ def is_utf8(raw: bytes) -> bool:
 def escape(raw: bytes) -> str:
     """Return ``raw`` with backslashes and bytes that are not UTF-8 written as ``\\xNN``."""
     return raw.replace(b"\\", b"\\x5c").decode("utf-8", "backslashreplace")
+
+
+def readable(raw: bytes) -> str:
+    """Return a name: as it is where it is UTF-8, else escaped."""
+    return raw.decode() if is_utf8(raw) else escape(raw)
 
 
 def unescape(text: str) -> bytes:

@@ -16,6 +16,7 @@ import msgpack
 from taskstream.board.reading import PLACES, RATES, SYSTEM, Rates, Reading, per_second
 from taskstream.chart.state import STATES
 from taskstream.errors import MessageError
+from taskstream.json_message import dump
 from taskstream.record import VERSION
 
 __all__ = ["SETTLE_NS", "Gatherer", "unpack_rates"]
@@ -147,7 +148,7 @@ def unpack_rates(value: bytes) -> dict[str, Any]:
 def _from_json(value: bytes) -> Any:
     message = json.loads(value)
     if rb"\u" in value:  # JSON can name halves of characters, which nobody could print
-        json.dumps(message, ensure_ascii=False).encode()
+        dump(message)
     return message
 
 

@@ -14,6 +14,9 @@ from taskstream.refusal import refusal
 
 __all__ = ["Connection"]
 
+FETCH_BACKOFF_MS = 50
+"""How long to ask for nothing more once enough messages of a partition wait to be read."""
+
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 
 
@@ -44,6 +47,9 @@ class Connection:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
+            # Its default of a second stops whoever reads faster than that: the queue is empty, and
+            # what would fill it is not asked for.
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
             **config,
             **(settings or {}),
         }

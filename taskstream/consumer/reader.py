@@ -15,6 +15,7 @@ from confluent_kafka import (
     OFFSET_END,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
@@ -245,32 +246,43 @@ class Reader:
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
         """
-        values: defaultdict[Place, list[bytes]] = defaultdict(list)
+        connection = self._connection
+        values: defaultdict[tuple[Any, Any], list[bytes]] = defaultdict(list)
+        last: dict[tuple[Any, Any], Message] = {}
+        eofs: dict[tuple[Any, Any], int] = {}
         self._moved.clear()
         for message in self._consumer.consume(most, timeout_s):
-            place = Place(message.topic() or "", message.partition() or 0)
+            # (A Place would cost as much as all the rest.)
+            place: tuple[Any, Any] = message.topic(), message.partition()
             error = message.error()
             if error is None:
-                if place in self._moved:
-                    continue
                 values[place].append(message.value() or b"")
-                self.ends[place] = (message.offset() or 0) + 1
-                self._at_end.discard(place)
-                self._connection.trouble = ""
+                last[place] = message
+                connection.trouble = ""
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.ends[place] = max(self.ends.get(place, 0), message.offset() or 0)
-                if self.ends[place] >= self._expected.get(place, 0):
-                    self._at_end.add(place)
+                eofs[place] = message.offset() or 0
             else:
-                self._connection.take(error, place.topic, grouped=self._group is not None)
-        if self._moved & self._places:  # gone and back: what came before and after is mixed
-            self._rewind(self._moved & self._places)
+                connection.take(error, place[0] or "", grouped=self._group is not None)
+        for where, message in last.items():
+            self._reach(Place(*where), (message.offset() or 0) + 1)
+        for where, end in eofs.items():
+            self._reach(Place(*where), end, eof=True)
+        if back := self._moved & self._places:
+            self._rewind(back)
         self._look()
         return [
-            Stretch(place, listed, self.ends[place])
-            for place, listed in values.items()
-            if place in self._places
+            Stretch(Place(*where), listed, self.ends[Place(*where)])
+            for where, listed in values.items()
+            if where in self._places - self._moved
         ]
+
+    def _reach(self, place: Place, end: int, *, eof: bool = False) -> None:
+        """Take note of how far a partition was read, and whether that is its present end."""
+        if place not in self._places - self._moved or (eof and end < self.ends.get(place, 0)):
+            return
+        self.ends[place] = end
+        over = eof and end >= self._expected.get(place, 0)
+        (self._at_end.add if over else self._at_end.discard)(place)
 
     # --- how far ---
 

@@ -35,7 +35,7 @@ from taskstream.doctor.trial import hook_repair, judge_capability, judge_hook, j
 from taskstream.errors import KernelError
 from taskstream.hook import Hook, HookRefusedError, Plan, choose
 from taskstream.record import RECORD, SETTINGS, VERSION
-from taskstream.source import libbpf
+from taskstream.source import cgroup_tree, libbpf
 from taskstream.source.bpf_object import BpfObject
 from taskstream.source.kernel import RunningKernel, check_not_rejected
 from taskstream.source.kernel_config import read_config
@@ -99,7 +99,8 @@ def _look(root: Path) -> Iterator[Finding]:
     yield judge_btf(btf.stat().st_size if btf.exists() else None)
     status = _read(root / "proc/self/status") or ""
     yield judge_capabilities(status, _read(root / "proc/self/uid_map") or "")
-    yield judge_cgroups(mounted)
+    named = cgroup_tree.hierarchy(root)
+    yield judge_cgroups(mounted, named.controller if named else "")
     cpus = root / "sys/devices/system/cpu"
     yield judge_cpus(_read(cpus / "possible"), _read(cpus / "online"))
 

@@ -155,16 +155,23 @@ def judge_capabilities(status: str, uid_map: str) -> Finding:
     return Finding("capabilities", "ok", found)
 
 
-def judge_cgroups(mounted: Mapping[str, str]) -> Finding:
-    """Judge the layout of control groups; events carry ids of the v2 hierarchy."""
+def judge_cgroups(mounted: Mapping[str, str], controller: str = "") -> Finding:
+    """Judge the layout of control groups; events carry ids of the v2 hierarchy.
+
+    Args:
+        mounted: Kind of file system by mount point.
+        controller: Of v1: by whose hierarchy events name cgroups if v2 is not there.
+    """
     v1 = [point for point, kind in mounted.items() if kind == "cgroup"]
     v2 = [point for point, kind in mounted.items() if kind == "cgroup2"]
     if v2:
         also = f", and {len(v1)} hierarchies of v1, whose groups events do not name" if v1 else ""
         return Finding("cgroup", "ok", f"v2 at {v2[0]}{also}")
     if v1:
+        if controller:
+            return Finding("cgroup", "ok", f"v1 alone: events name the cgroups of {controller}")
         repair = "boot with systemd.unified_cgroup_hierarchy=1"
-        found = "v1 alone: every event has the root's cgroup"
+        found = "v1 alone, without pids, memory, cpu or devices: cgroups have no names"
         return Finding("cgroup", "warn", found, repair)
     repair = "mount -t cgroup2 none /sys/fs/cgroup"
     return Finding("cgroup", "warn", "not mounted: cgroups have no names", repair)

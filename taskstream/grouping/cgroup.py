@@ -52,7 +52,7 @@ _FORMS = tuple(
 _POD = re.compile(
     r"/(?:kubepods[^/]*-)?pod([0-9a-f]{8}[-_0-9a-f]{28}|[0-9a-f]{32})(?:\.slice)?(?:/|$)"
 )
-_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+_ESCAPED = re.compile(rb"\\x([2-9a-f][0-9a-f])")  # no control characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Cgroup:
     """One cgroup.
 
     Attributes:
-        path: In the v2 hierarchy, from its root; begins with ``/``.
+        path: From the root of its hierarchy; begins with ``/``.
         kind: ``service``, ``container`` or ``other``.
         engine: Who made a container: docker, podman, containerd, cri-o, kubernetes, lxc, qemu,
             systemd-nspawn; empty for what is none.
@@ -92,10 +92,10 @@ def classify(path: str) -> Cgroup:
     name. The outermost container counts, for all inside of it is its own affair.
 
     Args:
-        path: From the root of the v2 hierarchy.
+        path: From the root of its hierarchy.
     """
     for part in _from_root(path):
-        plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
+        plain = _unescaped(part)
         for engine, form in _FORMS:
             found = form.search(plain)
             if found:
@@ -105,6 +105,14 @@ def classify(path: str) -> Cgroup:
             name = part.rpartition("/")[2].rpartition(".")[0].replace(".", "-")
             return Cgroup(path, SERVICE, "", "", "", name, enabled=True)
     return Cgroup(path, OTHER, "", "", "", _name(path), ENABLED.matches(path))
+
+
+def _unescaped(part: str) -> str:
+    """Return a path without systemd's escapes, and ours; what is no UTF-8 stays escaped."""
+    if "\\x" not in part:
+        return part
+    raw = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), part.encode())
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _from_root(path: str) -> Iterator[str]:

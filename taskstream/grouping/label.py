@@ -3,7 +3,6 @@
 Pure: no I/O, no clock.
 """
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +12,6 @@ from taskstream.batch import Label, Labels
 from taskstream.grouping.cgroup import CONTAINER
 from taskstream.grouping.names import CgroupNames
 from taskstream.record import FLAGS
-from taskstream.text import escape
 
 __all__ = ["labels_of"]
 
@@ -49,15 +47,4 @@ def _label(id_: int, app_group: str | None, cgroups: CgroupNames) -> Label:
     if cgroup is None:
         return Label(app_group=app_group)
     container = cgroup.id if cgroup.kind == CONTAINER else None
-    return Label(_text(cgroup.path), _text(container), _text(cgroup.service or None), app_group)
-
-
-def _text(name: str | None) -> str | None:
-    """Return a name that is no UTF-8 escaped (see ``taskstream.text.escape``), others as is."""
-    if name is None or name.isascii():
-        return name
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return escape(os.fsencode(name))
-    return name
+    return Label(cgroup.path, container, cgroup.service or None, app_group)

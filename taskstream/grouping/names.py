@@ -55,8 +55,8 @@ class CgroupNames:
         """Take note of a cgroup, or of its new path.
 
         Args:
-            id_: Id in the v2 hierarchy: the inode number of its directory.
-            path: From the root of that hierarchy.
+            id_: The inode number of its directory.
+            path: From the root of its hierarchy.
         """
         self._gone.pop(id_, None)
         if id_ in self._known and self._known[id_].path == path:

@@ -50,6 +50,8 @@ _EXIT_PROCESS = COLUMNS.index("exit_process")
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 _LABEL = np.dtype([("comm", "<u8", (2,)), ("cgroup_id", "<u8"), ("uid", "<u4"), ("flags", "<u4")])
 
+_CGROUP_UNKNOWN = np.uint32(FLAGS["cgroup_unknown"].mask)
+
 Counts = dict[str, NDArray[np.int64]]
 Rows = slice | NDArray[np.intp]
 
@@ -79,10 +81,11 @@ class Tally:
     Args:
         window_ns: Length of a window.
         choice: By what to count.
-        rules: The app groups.
+        rules: The app groups; None where labels alone tell them, and no process is followed.
         cgroups: Names of the cgroups.
         table_size: How many processes are followed.
-        is_zombie: Tells whether the process of a tgid is one now.
+        is_zombie: Tells whether the process of a tgid is one now; None where nobody asks for the
+            dead, and none is followed.
     """
 
     def __init__(
@@ -90,16 +93,17 @@ class Tally:
         window_ns: int,
         choice: Choice,
         *,
-        rules: AppGroups,
+        rules: AppGroups | None,
         cgroups: CgroupNames,
         table_size: int = 32_768,
-        is_zombie: Callable[[int], bool] = lambda _tgid: True,
+        is_zombie: Callable[[int], bool] | None = lambda _tgid: True,
     ) -> None:
         self.choice = choice
-        self.processes = ProcessTable(rules, limit=table_size)
+        self.processes = ProcessTable(rules or AppGroups([]), limit=table_size)
+        self._follows = rules is not None
         self._window_ns = window_ns
         self._cgroups = cgroups
-        self._zombies = ZombieBook(is_zombie)
+        self._zombies = None if is_zombie is None else ZombieBook(is_zombie)
         self._labels = _Labels(choice)
         self._kept: list[tuple[NDArray[np.void], NDArray[np.intp]]] = []
         self._kept_records = 0
@@ -110,8 +114,9 @@ class Tally:
 
     def meet(self, running: NDArray[np.void], cmdlines: Mapping[int, bytes]) -> None:
         """Take note of the processes that run already (see `ProcessTable.meet`)."""
-        self._zombies.meet(running)
-        if self.choice.apps:
+        if self._zombies is not None:
+            self._zombies.meet(running)
+        if self.choice.apps and self._follows:
             self.processes.meet(running, cmdlines)
 
     def use(
@@ -119,6 +124,7 @@ class Tally:
     ) -> None:
         """Decide by other rules from now on, for processes that run already too."""
         self._count()
+        self._follows = True
         self.processes.use(rules)
         if self.choice.apps:
             self.processes.meet(running, cmdlines)
@@ -157,6 +163,8 @@ class Tally:
         told = self._told(batch.labels)
         if told is not None:
             return told
+        if not self._follows:
+            return np.zeros(len(records), np.intp)
         running = records["kind"] == _TASK
         if not running.any():
             return self.processes.assign(records, batch.texts)
@@ -189,7 +197,10 @@ class Tally:
         apps = np.zeros(len(counts), np.intp)
         if len(counts) and self.choice.apps:
             told = self._told(charges.labels)
-            apps = self.processes.assign(charges.events, {}) if told is None else told
+            if told is not None:
+                apps = told
+            elif self._follows:
+                apps = self.processes.assign(charges.events, {})
             _add(found["app"], _named(_summed(apps, counts), self.processes.names))
         if len(counts) and self._labels.wanted:
             self._labels.add(window, _summed(self._labels.of(charges.events), counts))
@@ -215,7 +226,7 @@ class Tally:
         closed = {
             dimension: self._rolls[dimension].close(groups) for dimension, groups in counts.items()
         }
-        return closed, self._zombies.at(end_ns)
+        return closed, Zombies(0, 0) if self._zombies is None else self._zombies.at(end_ns)
 
     def drain(self) -> dict[int, dict[str, Counts]]:
         """Return what was counted since the last call, by window, dimension and group.
@@ -258,7 +269,8 @@ class Tally:
         apps = np.concatenate([apps for _, apps in kept])
         if len(counted) < len(records):
             records, column, apps = take(records, counted), column[counted], apps[counted]
-        self._zombies.add(records)
+        if self._zombies is not None:
+            self._zombies.add(records)
         by_init = (records["kind"] == _FORK) & (records["caller_pid"] == 1)
         labels = self._labels.of(records) if self._labels.wanted else None
         for number, here in self._windows(records["boot_ns"]):
@@ -346,27 +358,39 @@ class _Labels:
 
     def of(self, records: NDArray[np.void]) -> NDArray[np.intp]:
         """Return the number of each record's label."""
-        labels = np.zeros(len(records), _LABEL)
         mixed = np.zeros(len(records), np.uint64)
         if self._choice.commands:
-            labels["comm"] = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
-            mixed ^= labels["comm"][:, 0] * _MIX[0] ^ _turn(labels["comm"][:, 1] * _MIX[1])
+            comm = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
+            mixed ^= comm[:, 0] * _MIX[0] ^ _turn(comm[:, 1] * _MIX[1])
         if self._choice.cgroups:
-            labels["cgroup_id"] = records["cgroup_id"]
-            labels["flags"] = records["flags"] & np.uint32(FLAGS["cgroup_unknown"].mask)
-            mixed ^= _turn((labels["cgroup_id"] ^ labels["flags"]) * _MIX[2])
+            unknown = records["flags"] & _CGROUP_UNKNOWN
+            mixed ^= _turn((records["cgroup_id"] ^ unknown) * _MIX[2])
         if self._choice.users:
-            labels["uid"] = records["uid"]
-            mixed += labels["uid"] * _MIX[1]
+            mixed += records["uid"] * _MIX[1]
         known = map(self._numbers.get, mixed.tolist(), repeat(-1))
         found = np.fromiter(known, np.intp, len(records))
-        for row in np.flatnonzero(found < 0).tolist():
-            label = int(mixed[row])
-            if label not in self._numbers:
-                self._numbers[label] = len(self._numbers)
-                self._members.append(labels[row])
-            found[row] = self._numbers[label]
+        rows = np.flatnonzero(found < 0)
+        if len(rows):
+            new, first, places = np.unique(mixed[rows], return_index=True, return_inverse=True)
+            order = np.argsort(first)  # of appearance
+            numbers = np.empty(len(new), np.intp)
+            numbers[order] = np.arange(len(new)) + len(self._numbers)
+            self._numbers |= zip(new[order].tolist(), numbers[order].tolist(), strict=True)
+            self._members.append(self._members_of(take(records, rows[first[order]])))
+            found[rows] = numbers[places]
         return found
+
+    def _members_of(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Return what makes the label of each record."""
+        members = np.zeros(len(records), _LABEL)
+        if self._choice.commands:
+            members["comm"] = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
+        if self._choice.cgroups:
+            members["cgroup_id"] = records["cgroup_id"]
+            members["flags"] = records["flags"] & _CGROUP_UNKNOWN
+        if self._choice.users:
+            members["uid"] = records["uid"]
+        return members
 
     def add(self, window: int, table: NDArray[np.int64]) -> None:
         """Add counts by label."""
@@ -379,7 +403,7 @@ class _Labels:
 
     def drain(self, cgroups: CgroupNames) -> Iterator[tuple[int, str, Counts]]:
         """Yield window, dimension and counts by name; forget all labels."""
-        members = np.array(self._members, _LABEL)
+        members = np.concatenate([np.empty(0, _LABEL), *self._members])
         for window, table in self._tables.items():
             rows = np.flatnonzero(table.any(axis=1))
             for dimension, names in self._names(members[rows], cgroups):

@@ -37,7 +37,7 @@ _TYPES = {
     "user": "user.{group}_{what}",
 }
 _BY_CONTEXT = {c.context: c for c in (*CHARTS, *(state.chart for state in STATES))}
-_NO_QUOTES = str.maketrans({"'": "_", '"': "_", "\n": "_", "\r": "_", "\\": "/"})
+_NO_QUOTES = str.maketrans({"'": "_", '"': "_", "\\": "/"} | dict.fromkeys(range(32), "_"))
 
 
 class NetdataCharts:

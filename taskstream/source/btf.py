@@ -17,8 +17,9 @@ __all__ = ["PATH", "KernelBtf"]
 
 PATH = Path("/sys/kernel/btf/vmlinux")
 
-_STRUCT, _UNION, _FUNCTION = 4, 5, 12
+_STRUCT, _UNION, _ENUM, _FUNCTION = 4, 5, 6, 12
 _TYPE = struct.Struct("=III")  # name_off, info, size or type
+_VALUE = struct.Struct("=Ii")  # name_off, val
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
 
@@ -63,6 +64,19 @@ class KernelBtf:
             return None
         return next((at // 8 for found, at in self._members(number, 0) if found == member), None)
 
+    def value_of(self, enum: str, name: str) -> int | None:
+        """Return a value of an enumeration; None if it has none of this name."""
+        number = bpf.btf__find_by_name_kind(self._btf, enum.encode(), _ENUM)
+        if number <= 0:
+            return None
+        address = bpf.btf__type_by_id(self._btf, number) + _TYPE.size
+        raw = ctypes.string_at(address, (self._type(number)[1] & 0xFFFF) * _VALUE.size)
+        return next((v for at, v in _VALUE.iter_unpack(raw) if self._name(at) == name), None)
+
+    def _name(self, at: int) -> str:
+        name: bytes = bpf.btf__name_by_offset(self._btf, at)
+        return name.decode()
+
     def _type(self, number: int) -> tuple[int, int, int]:
         address = bpf.btf__type_by_id(self._btf, number)
         fields: tuple[int, int, int] = _TYPE.unpack(ctypes.string_at(address, _TYPE.size))
@@ -79,8 +93,7 @@ class KernelBtf:
         raw = ctypes.string_at(address, (info & 0xFFFF) * _TYPE.size)
         for name_at, kind, offset in _TYPE.iter_unpack(raw):
             at = start + (offset & 0xFFFFFF if info >> 31 else offset)
-            name = bpf.btf__name_by_offset(self._btf, name_at).decode()
-            if name:
+            if name := self._name(name_at):
                 yield name, at
             else:
                 yield from self._members(kind, at)

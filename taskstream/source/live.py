@@ -36,6 +36,7 @@ from taskstream.source.kernel import RunningKernel, check_not_rejected
 from taskstream.source.live_options import LiveOptions
 from taskstream.source.probes import SNAPSHOT, load
 from taskstream.source.proc import running_tasks
+from taskstream.text import readable
 
 __all__ = ["LiveOptions", "LiveSource"]
 
@@ -269,7 +270,7 @@ class LiveSource:
             if isinstance(said, args_record.ArgsRecord):
                 self._texts[said.place] = said.text
             elif said is not None:
-                self._cgroups.append((said.id, None if said.gone else os.fsdecode(said.path)))
+                self._cgroups.append((said.id, None if said.gone else readable(said.path)))
             else:
                 self._invalid += 1
 

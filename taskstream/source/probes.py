@@ -7,7 +7,7 @@ difference from here on: both are maps and programs by descriptor.
 import mmap
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Protocol, Self
 
@@ -17,7 +17,7 @@ from taskstream import resource
 from taskstream.errors import KernelError, RecordError
 from taskstream.hook import Hook, HookRefusedError, Plan
 from taskstream.record import RECORD, SETTINGS, VERSION
-from taskstream.source import libbpf, tracefs
+from taskstream.source import cgroup_tree, libbpf, tracefs
 from taskstream.source.attachment import Attachment
 from taskstream.source.bpf_object import HASH, PERCPU_HASH, BpfObject
 from taskstream.source.btf import KernelBtf
@@ -71,6 +71,7 @@ def load(plan: Plan, options: LiveOptions, kernel: RunningKernel, *, iterator: b
         "charge_losses": int(options.charge_losses),
         "boot_offset_ns": _boot_offset_ns(),
         "no_boot_clock": int(plan.buffer == "perf" and bool(kernel.lacks("boot clock"))),
+        **_cgroup_settings(),
     }
     if plan.type_format == "legacy":
         compiled = _load_legacy(plan, options, settings)
@@ -120,6 +121,21 @@ def _boot_offset_ns() -> int:
         monotonic_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         looks.append(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - monotonic_ns)
     return min(looks)
+
+
+def _cgroup_settings() -> dict[str, int]:
+    """Return where the probes find the cgroup of a task: nowhere but in v2, if v2 is mounted."""
+    found = cgroup_tree.hierarchy()
+    if found is None or not found.number:
+        return {"cgroup_hierarchy": 0, "cgroup_slot": 0}
+    slot = None
+    with suppress(KernelError), KernelBtf() as kernel:
+        slot = kernel.value_of("cgroup_subsys_id", f"{found.controller}_cgrp_id")
+    # /proc/cgroups leaves out what has no v1 files; the kernels that can have BTF as a rule.
+    return {
+        "cgroup_hierarchy": found.number,
+        "cgroup_slot": found.slot if slot is None else slot,
+    }
 
 
 def _load_core(

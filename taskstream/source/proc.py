@@ -1,6 +1,6 @@
 """The running tasks as /proc tells them, for kernels without a task iterator.
 
-Rim: reads /proc and the cgroup v2 tree. Start times are in clock ticks there, so the records
+Rim: reads /proc and the cgroup tree. Start times are in clock ticks there, so the records
 carry ``start_coarse``: good for a match within one tick at the same pid, no better. A task
 that ends while it is read is left out. Fields of stat: proc(5).
 """
@@ -29,12 +29,13 @@ def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
     Args:
         proc: The /proc of the initial pid namespace.
     """
-    tree = cgroup_tree.mounted()
+    hierarchy = cgroup_tree.hierarchy()
+    number = hierarchy.number if hierarchy else 0
     cgroup_ids: dict[str, int | None] = {}
     tasks: list[dict[str, Any]] = []
     for process in proc.iterdir():
         if process.name.isdigit():
-            tasks += _tasks_of(process)
+            tasks += _tasks_of(process, number)
     starts = {task["tgid"]: task["start_ns"] for task in tasks if task["pid"] == task["tgid"]}
     records = np.zeros(len(tasks), RECORD)
     for record, task in zip(records, tasks, strict=True):
@@ -44,7 +45,7 @@ def running_tasks(proc: Path = Path("/proc")) -> NDArray[np.void]:
             task["flags"] |= FLAGS["parent_unknown"].mask
         path = task.pop("cgroup")
         if path not in cgroup_ids:
-            cgroup_ids[path] = _inode(tree, path)
+            cgroup_ids[path] = _inode(hierarchy.tree, path) if hierarchy else None
         cgroup_id = cgroup_ids[path]
         task["cgroup_id"] = cgroup_id or 0
         if cgroup_id is None:
@@ -76,18 +77,18 @@ def is_zombie(tgid: int, proc: Path = Path("/proc")) -> bool:
     return raw[raw.rindex(b")") + 2 :][:1] == b"Z"
 
 
-def _tasks_of(process: Path) -> Iterator[dict[str, Any]]:
+def _tasks_of(process: Path, hierarchy: int) -> Iterator[dict[str, Any]]:
     try:
         for task in (process / "task").iterdir():
             try:
-                yield _read_task(task)
+                yield _read_task(task, hierarchy)
             except (OSError, ValueError, KeyError):
                 continue  # it ended while it was read
     except OSError:
         return
 
 
-def _read_task(task: Path) -> dict[str, Any]:
+def _read_task(task: Path, hierarchy: int) -> dict[str, Any]:
     raw = (task / "stat").read_bytes()
     comm = raw[raw.index(b"(") + 1 : raw.rindex(b")")]
     stat = raw[raw.rindex(b")") + 2 :].split()
@@ -124,20 +125,20 @@ def _read_task(task: Path) -> dict[str, Any]:
         "pidns_tgid": int(inner_tgids[-1]),
         "comm": comm[:15],
         "flags": flags,
-        "cgroup": _v2_path(task),
+        "cgroup": _cgroup_path(task, hierarchy),
     }
 
 
-def _v2_path(task: Path) -> str:
-    """Return the task's path in the v2 hierarchy; empty where there is none."""
-    for line in (task / "cgroup").read_text(errors="surrogateescape").splitlines():
-        if line.startswith("0::"):
-            return line[3:]
+def _cgroup_path(task: Path, hierarchy: int) -> str:
+    """Return the task's path in a hierarchy, by its number; empty where there is none."""
+    for line in os.fsdecode((task / "cgroup").read_bytes()).split("\n"):
+        if line.startswith(f"{hierarchy}:"):
+            return line.split(":", 2)[2]
     return ""
 
 
-def _inode(tree: Path | None, path: str) -> int | None:
-    if tree is None or not path:
+def _inode(tree: Path, path: str) -> int | None:
+    if not path:
         return None
     try:
         return (tree / path.lstrip("/")).stat().st_ino

@@ -22,7 +22,7 @@ from tests.bench.figure import Effort, Figure, figure
 from tests.bench.sample import SAMPLE_EVENTS, batches_of
 from tests.kafka.cluster import KafkaCluster, missing
 
-__all__ = ["recount"]
+__all__ = ["fill", "recount"]
 
 _AIM_NS = {"event": 5_000, "batch": 2_000}
 _HOSTS = 40
@@ -45,7 +45,7 @@ def recount(effort: Effort) -> Iterator[Figure]:
     hosts = _HOSTS // 4 if effort.quick else _HOSTS
     with KafkaCluster() as cluster:
         for shape in SHAPES:
-            _fill(cluster, shape, shape, hosts, SAMPLE_EVENTS)
+            fill(cluster, shape, shape, hosts, SAMPLE_EVENTS)
             spent = [
                 _read(cluster, shape, hosts * SAMPLE_EVENTS) for _ in range(effort.runs(_RUNS))
             ]
@@ -53,7 +53,7 @@ def recount(effort: Effort) -> Iterator[Figure]:
             note = f"{hosts * SAMPLE_EVENTS:,} events"
             aim = _AIM_NS.get(shape)
             yield figure("rates", what, "ns/event", (ns for ns, _ in spent), aim=aim, note=note)
-        _fill(cluster, "many", "batch", _MANY_HOSTS, _MANY_EVENTS)
+        fill(cluster, "many", "batch", _MANY_HOSTS, _MANY_EVENTS)
         before = _resident()
         ns, after = _read(cluster, "many", _MANY_HOSTS * _MANY_EVENTS)
         what = f"topic to rates, `batch` messages, {_MANY_HOSTS:,} hosts, one process"
@@ -62,7 +62,7 @@ def recount(effort: Effort) -> Iterator[Figure]:
         yield figure("rates", what, "MiB", [(after - before) / 1024])
 
 
-def _fill(cluster: KafkaCluster, topic: str, shape: str, hosts: int, events: int) -> None:
+def fill(cluster: KafkaCluster, topic: str, shape: str, hosts: int, events: int) -> None:
     cluster.create_topic(topic)
     options = KafkaOptions(
         bootstrap=cluster.bootstrap, topic=topic, message=shape, queue_wait_ms=WAIT_MS

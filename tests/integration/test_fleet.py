@@ -1,12 +1,13 @@
 """A group of processes writes every interval of every host once, whatever happens to them."""
 
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -17,10 +18,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.agent_run import HOST, PARTITIONS, Run
 from tests.command import ROOT, start, taskstream
 from tests.kafka.cluster import KafkaCluster
 from tests.topic import fetch
-from tests.unit.test_recount import HOST, PARTITIONS, Run
 
 BY = [word for by in ("app", "cgroup", "service", "comm", "user") for word in ("--by", by)]
 HOSTS = 3
@@ -35,19 +36,21 @@ class Topic:
         number = next(_numbers)
         self.kafka, self.name, self.group = kafka, f"fleet.{number}", f"rates.{number}"
         self.output = f"{self.group}-rates"
-        self.runs = [
-            Run(replace(HOST, host=f"web-{n}"), seed=n, lost=0.1 * (n % 2)) for n in range(HOSTS)
-        ]
+        self.runs: list[Run] = []
         self._left: defaultdict[int, list[bytes]] = defaultdict(list)
-        for run in self.runs:
-            for place, values in run.partitions("event").items():
-                self._left[place.partition] += values
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         # The events are of another year, so the topic of their rates must not be one of a week.
         topics = [NewTopic(self.name, PARTITIONS, 1), NewTopic(self.output, PARTITIONS, 1)]
         for made in admin.create_topics(topics).values():
             made.result()
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
+
+    def hold(self, runs: Sequence[Run], shape: str = "event") -> None:
+        """Hold the messages of some runs, to be published."""
+        self.runs += runs
+        for run in runs:
+            for place, values in run.partitions(shape).items():
+                self._left[place.partition] += values
 
     def publish(self, most: int = 1 << 30) -> None:
         """Publish so many more messages of each partition."""
@@ -56,10 +59,6 @@ class Topic:
                 self._producer.produce(self.name, value, partition=partition)
             del values[:most]
         self._producer.flush(10)
-
-    @property
-    def published(self) -> bool:
-        return not any(self._left.values())
 
     def words(self, *more: str) -> list[str]:
         return ["rates", "--bootstrap", self.kafka.bootstrap, "--topic", self.name,
@@ -98,17 +97,25 @@ class Topic:
 
 
 @pytest.fixture
-def topic(kafka: KafkaCluster) -> Topic:
+def empty(kafka: KafkaCluster) -> Topic:
     return Topic(kafka)
 
 
 @pytest.fixture
-def member(topic: Topic) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def topic(empty: Topic) -> Topic:
+    empty.hold(
+        [Run(replace(HOST, host=f"web-{n}"), seed=n, lost=0.1 * (n % 2)) for n in range(HOSTS)]
+    )
+    return empty
+
+
+@pytest.fixture
+def member(empty: Topic) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return what starts a member of the group; those that are left are ended."""
     members: list[subprocess.Popen[str]] = []
 
     def starting(*words: str) -> subprocess.Popen[str]:
-        members.append(start(*topic.words(*words)))
+        members.append(start(*empty.words(*words)))
         return members[-1]
 
     yield starting
@@ -239,3 +246,30 @@ def test_members_with_other_options_are_refused(topic):
     assert done.code == 1
     assert "window_s 60" in done.err
     assert "start all of them with the same options" in done.err
+
+
+@pytest.mark.parametrize("members", [1, 2, 4])
+def test_fifty_hosts_are_counted_to_the_last_event_by_any_number_of_members(empty, member, members):
+    """Clocks hours apart, ring losses, hosts that come later, and agents that are killed."""
+    hosts = fifty_hosts()
+    running = [member() for _ in range(members)]
+    empty.hold(hosts[:30], "event")
+    empty.publish(most=1000)
+    empty.hold(hosts[30:], "batch")
+    empty.publish()
+    empty.wait()
+    counted = sum(int(re.findall(r"counted ([\d,]+)", ended(one))[0].replace(",", ""))
+                  for one in running)  # fmt: skip
+    assert empty.drawn() == empty.agents
+    assert counted == sum(len(batch) for run in hosts for batch in run.batches)
+
+
+def fifty_hosts() -> list[Run]:
+    runs = [Run(seed=seed, lost=0.05 * seed, tasks=100) for seed in range(5)]
+    chance = random.Random(11)
+    hosts = []
+    for n in range(50):
+        skew_ns = chance.randint(-7200, 7200) * 10**9 if n % 3 else 0
+        host = runs[n % 5].on(f"web-{n:02}", skew_ns)
+        hosts.append(host.killed(chance.randint(2, 6)) if n % 7 == 3 else host)
+    return hosts

@@ -221,6 +221,11 @@ class KafkaCluster:
         admin = self.admin()
         admin.delete_topics([name])[name].result(START_S)
 
+    def bytes_of(self, topic: str) -> int:
+        """Return how much of the first broker's disk a topic takes."""
+        data = self._folder / "data-1"
+        return sum(log.stat().st_size for log in data.glob(f"{topic}-[0-9]*/*.log"))
+
     def wait(self, brokers: int | None = None) -> None:
         """Wait until so many brokers, by default all that run, are known to one another."""
         wanted = len(self._processes) if brokers is None else brokers

@@ -28,7 +28,7 @@ from typing import Any
 from taskstream.errors import TaskstreamError
 from taskstream.record import COUNTS
 from taskstream.source.live import LiveOptions
-from tests.kernel.control_groups import default_hierarchy, new_group
+from tests.kernel.control_groups import named_hierarchy, new_group
 from tests.kernel.events import Events, call_name
 from tests.kernel.host import at_rest, forks_since_boot
 from tests.kernel.programs import Programs, Run
@@ -114,7 +114,7 @@ class _Comparison:
         recorder: Under way.
         calls: The names of failed calls that differ from the system call's; None: failures
             are not recorded.
-        cgroup: Id of the cgroup that all of it happens in; None: no v2 hierarchy.
+        cgroup: Id of the cgroup that all of it happens in; None: no hierarchy.
     """
 
     def __init__(
@@ -353,12 +353,14 @@ def _lay_ready(directory: Path) -> None:
 
 @contextmanager
 def _in_new_group() -> Iterator[int | None]:
-    """Be in a cgroup of its own meanwhile; yield its id, None without a v2 hierarchy."""
-    root = default_hierarchy()
-    if root is None:
+    """Be in a cgroup of its own meanwhile; yield its id, None where no hierarchy is mounted."""
+    found = named_hierarchy()
+    if found is None:
         yield None
         return
-    before = Path("/proc/self/cgroup").read_text().split("0::", 1)[1].splitlines()[0]
+    root, number = found
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    before = next(path for of, _, path in lines if int(of) == number)
     with new_group(root) as group:
         (group / "cgroup.procs").write_text(str(os.getpid()))
         try:

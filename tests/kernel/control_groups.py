@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["default_hierarchy", "new_group", "pids_hierarchy"]
+__all__ = ["default_hierarchy", "named_hierarchy", "new_group", "pids_hierarchy"]
 
 
 def _mounts() -> Iterator[tuple[Path, str, set[str]]]:
@@ -18,6 +18,21 @@ def _mounts() -> Iterator[tuple[Path, str, set[str]]]:
 def default_hierarchy() -> Path | None:
     """Return where the v2 hierarchy is mounted."""
     return next((where for where, kind, _ in _mounts() if kind == "cgroup2"), None)
+
+
+def named_hierarchy() -> tuple[Path, int] | None:
+    """Return where the hierarchy is whose cgroups events name, and its number; 0 for v2."""
+    if root := default_hierarchy():
+        return root, 0
+    for where, kind, options in _mounts():
+        if kind == "cgroup" and "pids" in options:
+            numbers = dict(line.split()[:2] for line in _lines("/proc/cgroups"))
+            return where, int(numbers["pids"])
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    return [line for line in Path(path).read_text().splitlines() if not line.startswith("#")]
 
 
 def pids_hierarchy() -> Path | None:

@@ -1,7 +1,10 @@
 """A cgroup of the v2 hierarchy is named from the moment it is made, however short it lives."""
 
+import os
+
 import pytest
 
+from taskstream.source import cgroup_tree
 from tests.kernel.conftest import Record
 from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.kernel.programs import Programs
@@ -33,6 +36,26 @@ def test_a_cgroup_that_is_gone_at_once_has_its_id_and_path(
 
     wait_until(gone, lambda: seen)
     assert [change for change in seen if change[0] == number] == [(number, path), (number, None)]
+
+
+def test_a_name_that_is_no_utf8_is_the_same_text_in_the_ring_and_in_the_tree(
+    record: Record,
+) -> None:
+    parent = default_hierarchy() or go_without("no cgroup v2 hierarchy")
+    recorder = record(cgroup_names=True)
+    with new_group(parent) as group:
+        inner = group / os.fsdecode(b"caf\xe9\\x2d")
+        inner.mkdir()
+        number, scanned = inner.stat().st_ino, dict(cgroup_tree.scan(parent))
+        inner.rmdir()
+    seen: dict[int, str | None] = {}
+
+    def named() -> bool:
+        seen.update(change for change in recorder.source.read().cgroups if change[1])
+        return number in seen
+
+    wait_until(named, lambda: seen)
+    assert seen[number] == scanned[number] == f"/{group.relative_to(parent)}/caf\\xe9\\x5cx2d"
 
 
 def test_the_name_of_a_cgroup_comes_no_later_than_the_events_of_its_tasks(

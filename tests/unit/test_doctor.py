@@ -217,7 +217,14 @@ def test_the_layout_of_cgroups_is_v2_both_v1_or_none():
     assert judge_cgroups({"/sys/fs/cgroup": "cgroup2"}).found == "v2 at /sys/fs/cgroup"
     both = {"/sys/fs/cgroup/pids": "cgroup", "/sys/fs/cgroup/unified": "cgroup2"}
     assert judge_cgroups(both).found.startswith("v2 at /sys/fs/cgroup/unified, and 1")
-    assert judge_cgroups({"/sys/fs/cgroup/pids": "cgroup"}).state == "warn"
+    v1 = {"/sys/fs/cgroup/pids": "cgroup"}
+    assert judge_cgroups(v1, "pids").found == ("v1 alone: events name the cgroups of pids")
+    nameless = judge_cgroups(v1)
+    assert (nameless.state, nameless.repair) == (
+        "warn",
+        "boot with systemd.unified_cgroup_hierarchy=1",
+    )
+    assert nameless.found.endswith("cgroups have no names")
     assert judge_cgroups({}).repair == "mount -t cgroup2 none /sys/fs/cgroup"
 
 

@@ -8,140 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taskstream.batch import Batch, Label, Labels, Origin
-from taskstream.charge import Charges
-from taskstream.chart.chart import DOCUMENTED
-from taskstream.chart.table import CHARTS
 from taskstream.columns import pack
 from taskstream.consumer.reader import Place, most_messages
-from taskstream.encode import EventEncoder, encode_batch
+from taskstream.encode import EventEncoder
 from taskstream.grouping.apps import AppGroups, parse
-from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
-from taskstream.interval import Interval
-from taskstream.record import KINDS
+from taskstream.grouping.tally import Choice
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS
-from taskstream.sink.rates import messages
-from tests.synthetic import WALL_OFFSET_NS, bits, lives
-from tests.synthetic_source import MemorySink
-from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, play
-
-HOST = Origin("build-7", "5b1d9f0c-7e0a-4c1e-9d55-0a6c2c1b7f11", 0)
-CHOICE = Choice(apps=True, cgroups=True, commands=True, users=True)
-RULES = "web: task-1*\nbatch: task-2*"
-PARTITIONS = 4
-PATHS = {7: "/system.slice/cron.service", 8: "/user.slice/x.scope"}
-CONTEXTS = {chart.context for chart in CHARTS}
-
-
-class Groups:
-    """Counts and labels as an agent does."""
-
-    def __init__(self) -> None:
-        self.cgroups = CgroupNames(scan=lambda: PATHS.items())
-        rules = AppGroups(parse(RULES.splitlines(), "FILE"))
-        self.tally = Tally(SECOND, CHOICE, rules=rules, cgroups=self.cgroups)
-        self.close = self.tally.close
-
-    def begin(self, snapshot: Batch) -> Batch:
-        return snapshot
-
-    def charge(self, window: int, charges: Charges) -> Charges:
-        apps = self.tally.charge(window, charges)
-        return replace(charges, labels=self._labels(charges.events, apps))
-
-    def names(self) -> tuple[tuple[int, str, str], ...]:
-        return tuple((id_, one.path, one.name) for id_, one in self.cgroups.news().items())
-
-    def add(self, batch: Batch) -> Batch:
-        apps = self.tally.add(batch)
-        return replace(batch, labels=self._labels(batch.records, apps))
-
-    def _labels(self, records: np.ndarray, apps: np.ndarray) -> Labels:
-        ids = records["cgroup_id"].tolist()
-        names = self.tally.processes.names
-        table = [
-            Label(PATHS.get(id_), None, None, names[app])
-            for id_, app in zip(ids, apps.tolist(), strict=True)
-        ]
-        return Labels(table, np.arange(len(table)))
-
-
-class LabelledSink(MemorySink):
-    """Keeps batches whole."""
-
-    def write(self, batch: Batch) -> None:
-        self.account.received += len(batch)
-        self.account.delivered += len(batch)
-        self.batches.append(batch)
-
-
-def events(count: int = 300, seed: int = 1) -> np.ndarray:
-    records = lives(count, cpus=2).records
-    records["boot_ns"] = ATTACHED_NS + np.arange(len(records)) * (6 * SECOND // len(records))
-    records["cgroup_id"] = 7 + records["tgid"] % 2
-    records["uid"] = records["tgid"] % 3
-    records["seq"] = START_NS + np.arange(len(records)) // 2
-    records["flags"][records["kind"] == KINDS["exec"]] |= bits("args_lost")
-    random = np.random.default_rng(seed)
-    threads = random.random(len(records)) < 0.2
-    forks = threads & (records["kind"] == KINDS["fork"])
-    records["flags"][forks] |= bits("thread")
-    records["caller_pid"][random.random(len(records)) < 0.1] = 1
-    return records
-
-
-class Run:
-    """An agent's run: what it published, and the messages of its own rates."""
-
-    def __init__(self, origin: Origin = HOST, seed: int = 1, lost: float = 0) -> None:
-        sink = LabelledSink()
-        run = play(
-            given := events(seed=seed),
-            lost=np.random.default_rng(seed).random(len(given)) < lost,
-            until_ns=ATTACHED_NS + 7 * SECOND,
-            sink=sink,
-            groups=Groups(),
-        )
-        self.origin = replace(run.source.origin, host=origin.host)
-        self.batches = [replace(b, origin=self.origin) for b in sink.batches]
-        self.reports = [replace(r, origin=self.origin) for r in sink.reports]
-        self.drawn = [drawn(self.origin, interval) for interval in run.intervals]
-
-    def partitions(self, shape: str) -> dict[Place, list[bytes]]:
-        """Return what is in a topic of events."""
-        found: defaultdict[Place, list[bytes]] = defaultdict(list)
-        encoder = EventEncoder(self.origin)
-        for batch in self.batches:
-            if not len(batch):
-                continue
-            made = encoder.encode(batch) if shape == "event" else encode_batch(batch, shard_count=3)
-            for value, key in zip(made.values, made.keys, strict=True):
-                found[Place("events", sum(key) % PARTITIONS)].append(value)
-        place = Place("events", sum(self.origin.host.encode()) % PARTITIONS)
-        found[place] += [pack(report.to_map()) for report in self.reports]
-        return dict(found)
-
-
-def drawn(origin: Origin, interval: Interval) -> list[Any]:
-    """Return the documented charts, and all others of groups, as the topic of rates has them."""
-    told = [m for m in messages(interval, origin, DOCUMENTED) if m["chart"] in CONTEXTS]
-    for message in told:
-        message["groups"].sort(key=lambda group: group["group"] or "")
-    return told
-
-
-class Keeper:
-    """Keeps what is drawn, by host."""
-
-    def __init__(self) -> None:
-        self.drawn: defaultdict[str, list[list[Any]]] = defaultdict(list)
-        self.unseen: list[int] = []
-
-    def interval(self, origin: Origin, interval: Interval) -> None:
-        self.drawn[origin.host].append(drawn(origin, interval))
-        self.unseen.append(interval.unseen)
+from tests.agent_run import CHOICE, HOST, Keeper, Run
+from tests.synthetic import WALL_OFFSET_NS
+from tests.unit.test_pipeline import ATTACHED_NS
 
 
 def recount(
@@ -193,6 +69,14 @@ def test_charts_are_the_agents_own_where_the_ring_lost_events():
     assert recounter.totals.events < 1100
     whole = totals(run.drawn, "system.process_thread")
     assert totals(run.drawn, "app.process_create") + totals(run.drawn, "app.thread_create") == whole
+
+
+def test_lost_events_are_in_their_cgroups_also_where_reports_alone_are_in_a_partition():
+    run = Run(lost=0.2)
+    reports = [pack(report.to_map()) for report in run.reports]
+    (first,) = encode_whole(run)
+    keeper, _ = recount([first, (Place("events", 1), reports)])
+    assert keeper.drawn[HOST.host] == run.drawn
 
 
 @pytest.mark.parametrize("shape", ["event", "batch"])
@@ -337,6 +221,33 @@ def test_a_run_of_which_nothing_comes_any_more_is_forgotten():
     assert part.forget_before(1) == [run.origin]
     assert (len(part), len(part.ledger)) == (0, 0)
     assert recounter._reducer.forget_before(1) == [run.origin]
+
+
+@pytest.mark.parametrize(("window_s", "ends_s"), [(2, [102, 104, 106, 107.3]), (5, [105, 107.3])])
+def test_windows_end_at_multiples_of_their_length_and_add_the_intervals_up(window_s, ends_s):
+    run = Run()
+    keeper, recounter = recount(chunked(run.partitions("event"), 2), window_s=window_s)
+    told = keeper.drawn[HOST.host]
+    assert [messages[0]["end_ns"] for messages in told] == [int(at * 1e9) for at in ends_s]
+    starts = [run.drawn[0][0]["start_ns"], *(int(at * 1e9) for at in ends_s[:-1])]
+    assert [messages[0]["start_ns"] for messages in told] == starts
+    for chart in ("system.process_thread", "app.process_create", "command.task_exit"):
+        for window, end_s in enumerate(ends_s):
+            within = [m for m in run.drawn if starts[window] < m[0]["end_ns"] <= int(end_s * 1e9)]
+            assert totals(told[window : window + 1], chart) == totals(within, chart)
+    assert recounter.totals.complete
+
+
+def test_a_window_that_is_not_over_waits_for_its_end_or_for_the_end_of_the_run():
+    run = Run().killed(3)  # at second 103
+    keeper, recounter = recount(chunked(run.partitions("event"), 2), window_s=60)
+    assert [m[0]["end_ns"] for m in keeper.drawn[HOST.host]] == [103 * 10**9]
+    keeper = Keeper()
+    recounter = Recounter(CHOICE, keeper, late_s=10, window_s=60, now_ms=lambda: 5)
+    for place, values in run.partitions("event").items():
+        recounter.messages(place, values)
+    recounter._turn(1 << 62, -1)
+    assert not keeper.drawn
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 from taskstream.errors import ConfigError
 from taskstream.grouping.tally import Choice
+from tests.agent_run import CHOICE, HOST, Keeper, Run
 from tests.fleet import TOPICS, Group
-from tests.unit.test_recount import CHOICE, HOST, Keeper, Run, recount
+from tests.unit.test_recount import recount
 
 HOSTS = 3
 LONG_MS = 10_000_000

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import subprocess
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Kernel:
             return self.image
         path = self.directory / "vmlinux"
         if not path.exists():
-            unpacked = path.with_suffix(f".{os.getpid()}")
+            unpacked = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
             unpacked.write_bytes(_elf_image(packed))
             unpacked.rename(path)
         return path

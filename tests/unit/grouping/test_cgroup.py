@@ -28,6 +28,8 @@ UNDER = UID.replace("-", "_")
         ("/lxc.payload/web", "lxc", "web", "web"),
         ("/lxc/web", "lxc", "web", "web"),
         (r"/machine.slice/machine-lxc\x2d812\x2dweb.scope", "lxc", "web", "web"),
+        (r"/machine.slice/machine-gr\xc3\xb6n.scope", "systemd-nspawn", "grön", "grön"),
+        (r"/machine.slice/machine-\xff\x0a.scope", "systemd-nspawn", r"\xff\x0a", r"\xff\x0a"),
         (
             r"/machine.slice/machine-qemu\x2d3\x2ddebian12.scope",
             "qemu",

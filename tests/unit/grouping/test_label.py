@@ -64,11 +64,6 @@ def test_the_app_group_is_the_one_of_each_event():
     assert found.column("cgroup") == ["/a"] * 3
 
 
-def test_a_path_that_is_no_utf8_is_escaped():
-    path = b"/caf\xe9\\x2d".decode(errors="surrogateescape")
-    assert labels(names(_7=path), 7) == [Label("/caf\\xe9\\x5cx2d")]
-
-
 def test_a_backslash_alone_stays_as_it_is():
     assert labels(names(_7="/a\\x2db"), 7) == [Label("/a\\x2db")]
 

@@ -165,3 +165,12 @@ def test_a_walk_that_finds_nothing_takes_nothing_away():
     names.remove(7)
     names.refresh()
     assert path(names, 7) == "/a"
+
+
+def test_of_too_many_those_that_were_learned_first_are_taken_to_be_gone():
+    names = CgroupNames(keep_gone=2)
+    names.learn_all((id_, f"/{id_}") for id_ in range(6))
+    names.trim(2)
+    assert [path(names, id_) for id_ in range(6)] == [None, None, "/2", "/3", "/4", "/5"]
+    names.trim(2)
+    assert path(names, 2) == "/2"

@@ -1,5 +1,6 @@
 """Counters only rise, names are bounded, and what finds no room is counted all the same."""
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -94,3 +95,13 @@ def test_many_new_groups_without_room_cost_one_look_for_room():
     assert roll.overflow == 490
     assert closed["other"].window == (490,) * len(COLUMNS)
     assert looks == 1
+
+
+def test_one_that_is_handed_over_goes_on_as_the_first_would():
+    first, second = Roll(2), Roll(2)
+    for given in (counts(a=5, b=1, c=3, d=2), counts(b=4), *[{}] * QUIET_INTERVALS):
+        first.close(given)
+    second.restore(msgpack.unpackb(msgpack.packb(first.to_map())))
+    for given in (counts(a=1, e=2), counts(e=1), {}):
+        assert second.close(given) == first.close(given)
+        assert second.overflow == first.overflow
