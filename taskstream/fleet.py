@@ -129,7 +129,7 @@ class FleetMember:
         output: Callable[[], list[Outgoing]] = list,
     ) -> None:
         self._options, self._topics, self._output = options, topics, output
-        self._aborts, self._rewind = 0, False
+        self._aborts, self._rewind, self._trouble = 0, False, ""
         self._committed: dict[Place, int] = {}
         name = f"{options.group}-{options.instance or uuid4()}"
         consumer = {"session.timeout.ms": str(SESSION_MS)}
@@ -166,7 +166,11 @@ class FleetMember:
 
     def _gained(self, places: Sequence[Place]) -> None:
         logs = {place: (self._log(place), place.partition) for place in places}
-        kept = self._state.read(list(logs.values()))
+        try:
+            kept = self._state.read(list(logs.values()))
+        except BrokerError as error:
+            self._rewind, self._trouble = True, str(error)
+            return
         for place, log in logs.items():
             try:
                 self._share.gain(*place, kept[log])
@@ -201,8 +205,7 @@ class FleetMember:
         while not stop():
             stretches = self.reader.read(0.2, most)
             if self._rewind:
-                self._rewind = False
-                self.reader.rewind()
+                self._go_back()
                 continue
             now_ms = time.time_ns() // 1_000_000
             events = sum(self._share.take(*one.place, one.values, now_ms) for one in stretches)
@@ -240,17 +243,36 @@ class FleetMember:
                 self.reader.membership,
             )
         except AbortedError as error:
-            self._aborts += 1
             self._rewind = True
+            self._aborts += not error.away
             if self._aborts >= MOST_ABORTS:
                 raise BrokerError(
                     f"{self._aborts} transactions on end did not come about: {error}"
                 ) from None
+            self._trouble = f"a transaction did not come about: {error}"
             return True
-        self._aborts = 0
+        self._aborts, self._trouble = 0, ""
         self._committed.update(ends)
         self.reader.expect({Place(*place): end for place, end in written.items()})
         return bool(messages)
+
+    def _go_back(self) -> None:
+        """Forget what did not come about; where brokers are away, it is tried again later."""
+        try:
+            self._transactions.abort()
+        except AbortedError as error:
+            self._trouble = f"a transaction cannot be ended: {error}"
+            return
+        self._rewind = False
+        try:
+            self.reader.rewind()
+        except BrokerError as error:
+            self._rewind, self._trouble = True, str(error)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is written at present; empty while all is well."""
+        return self.reader.trouble or self._trouble
 
     def close(self) -> None:
         """Leave the group."""

@@ -5,6 +5,7 @@ Rim: makes clients of confluent-kafka; it uses none.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
@@ -12,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from taskstream.errors import BrokerError, ConfigError
 
-__all__ = ["LOG", "make_admin", "make_client", "no_answer"]
+__all__ = ["LOG", "make_admin", "make_client", "no_answer", "refresh"]
 
 LOG = logging.getLogger("taskstream.kafka")
 
@@ -68,6 +69,15 @@ def make_admin(bootstrap: str, settings: Mapping[str, str] | None, **config: obj
     """
     shared = {name: value for name, value in (settings or {}).items() if name.startswith(_OF_ALL)}
     return make_client(AdminClient, {**shared, "bootstrap.servers": bootstrap, **config})
+
+
+def refresh(admin: AdminClient) -> None:
+    """Have a client ask who leads which partition.
+
+    It does not by itself where a broker that led came back, and gets no answers any more.
+    """
+    with suppress(KafkaException):
+        admin.list_topics(timeout=1)
 
 
 def no_answer(bootstrap: str, error: KafkaException, refused: str) -> BrokerError:

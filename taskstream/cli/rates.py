@@ -204,7 +204,7 @@ def _in_group(
         member = FleetMember(options, make_topics(options, None), outlet)
     with member:
         with _closing_line(member.totals):
-            member.run(_stop(member.reader, stopped), exit_at_end=exit_at_end)
+            member.run(_stop(member, stopped), exit_at_end=exit_at_end)
         return member.totals
 
 
@@ -238,14 +238,14 @@ def _outlet(
         yield metrics
 
 
-def _stop(reader: Reader, stopped: Stop) -> Callable[[], bool]:
+def _stop(source: Reader | FleetMember, stopped: Stop) -> Callable[[], bool]:
     """Return what tells when to stop, and says meanwhile why nothing comes."""
     told = ""
 
     def stop() -> bool:
         nonlocal told
-        if reader.trouble != told:
-            told = reader.trouble
+        if source.trouble != told:
+            told = source.trouble
             _say(told or "the broker answers again")
         return stopped.asked
 

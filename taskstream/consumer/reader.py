@@ -22,7 +22,7 @@ from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr
 
 from taskstream.consumer.connection import Connection
 from taskstream.errors import BrokerError
-from taskstream.kafka_client import make_admin
+from taskstream.kafka_client import make_admin, refresh
 
 __all__ = ["Place", "Reader", "Stretch", "most_messages"]
 
@@ -156,18 +156,25 @@ class Reader:
     # --- whose partitions ---
 
     def _assigned(self, given: Sequence[TopicPartition]) -> None:
+        self._begin(self._committed(given))
+
+    def _committed(self, given: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Return where to begin.
+
+        The broker does not say while a transaction of the last owner is open; so what that owner
+        left behind is there when `on_gained` looks for it.
+        """
         if not given:
-            self._consumer.incremental_assign([])
-            return
-        # The offsets first: the broker gives none while a transaction of their last owner is
-        # open, so what that owner left behind is there when `on_gained` looks for it.
+            return []
         try:
-            stored = self._consumer.committed(list(given), timeout=COMMITTED_S)
+            return self._consumer.committed(list(given), timeout=COMMITTED_S)
         except KafkaException as error:
             raise BrokerError(
                 f"broker {self._bootstrap} does not say what group {self._group} has committed: "
                 f"{error.args[0].str()}"
             ) from None
+
+    def _begin(self, stored: list[TopicPartition]) -> None:
         self.from_start &= all(one.offset < 0 for one in stored)
         self._member = self._consumer.memberid()
         for one in stored:
@@ -176,8 +183,8 @@ class Reader:
             else:
                 late = self._from_end and one.topic not in self._whole_topics
                 one.offset = OFFSET_END if late else OFFSET_BEGINNING
-        self._gain([Place(one.topic, one.partition) for one in given])
         self._consumer.incremental_assign(stored)
+        self._gain([Place(one.topic, one.partition) for one in stored])
 
     def _gain(self, places: Sequence[Place]) -> None:
         self._places |= set(places)
@@ -201,14 +208,14 @@ class Reader:
         """Go back to what was committed, as if the partitions had just been gained.
 
         Raises:
-            BrokerError: the broker does not say what was committed.
+            BrokerError: the broker does not say what was committed; nothing has changed.
         """
         self._rewind(self._places)
 
     def _rewind(self, places: Collection[Place]) -> None:
-        mine = [TopicPartition(*place) for place in places]
-        self._give_up(mine)
-        self._assigned(mine)
+        stored = self._committed([TopicPartition(*place) for place in places])
+        self._give_up(stored)
+        self._begin(stored)
 
     def membership(self) -> Any:
         """Return what shows a transaction that this member is one of the group; None if it is not.
@@ -302,10 +309,13 @@ class Reader:
             asked_ms, futures = self._asked
             if not all(future.done() for future in futures.values()):
                 return
-            waited = {}
+            waited, failed = {}, False
             for one, future in futures.items():
                 place = Place(one.topic, one.partition)
-                if place not in self._places or future.exception() is not None:
+                if place not in self._places:
+                    continue
+                if future.exception() is not None:
+                    failed = True
                     continue
                 end = future.result().offset
                 if end == 0 or self.ends.get(place, 0) >= end:
@@ -313,6 +323,8 @@ class Reader:
                 else:
                     waited[one] = future
             self._asked = (asked_ms, waited) if waited else None
+            if failed:
+                refresh(self._admin)
         now_ms = time.time_ns() // 1_000_000
         if self._asked is None and self._places and now_ms >= self._asked_ms + ASK_MS:
             wanted = dict.fromkeys((TopicPartition(*place) for place in self._places), _LATEST)

@@ -11,13 +11,15 @@ from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr
 
 from taskstream.consumer.connection import Connection
 from taskstream.errors import BrokerError
-from taskstream.kafka_client import make_admin
+from taskstream.kafka_client import make_admin, refresh
 
 __all__ = ["StateReader"]
 
 _LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 MOST_MESSAGES = 10_000
+
+ASK_S = 10
 
 STILL_S = 60
 """For how long nothing may come: longer than a transaction that nobody ends stays open."""
@@ -77,17 +79,21 @@ class StateReader:
 
     def _ends(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the ends of partitions, what is not committed included."""
-        if not places:
-            return {}
         wanted = {TopicPartition(*place): _LATEST for place in places}
-        try:
-            asked = self._admin.list_offsets(wanted, request_timeout=STILL_S)
-            return {(one.topic, one.partition): a.result().offset for one, a in asked.items()}
-        except KafkaException as error:
-            names = ", ".join(sorted({topic for topic, _ in places}))
-            raise BrokerError(
-                f"{names} cannot be read on {self._bootstrap}: {error.args[0].str()}"
-            ) from None
+        until = time.monotonic() + STILL_S
+        while wanted:
+            try:
+                asked = self._admin.list_offsets(wanted, request_timeout=ASK_S)
+                return {(one.topic, one.partition): a.result().offset for one, a in asked.items()}
+            except KafkaException as error:
+                if time.monotonic() > until:
+                    names = ", ".join(sorted({topic for topic, _ in places}))
+                    raise BrokerError(
+                        f"{names} cannot be read on {self._bootstrap}: {error.args[0].str()}"
+                    ) from None
+                refresh(self._admin)
+                time.sleep(0.2)
+        return {}
 
     def _stuck(self, left: Mapping[tuple[str, int], int]) -> BrokerError:
         (topic, partition), end = next(iter(left.items()))

@@ -3,12 +3,15 @@
 Rim: writes to standard output. Each value is the finished one of a closed interval, so the
 charts are ``absolute`` and Netdata divides nothing; ``BEGIN`` says how much later than the one
 before an interval ended, so that Netdata, which would draw a line between values at odd times,
-stores them as they are. The protocol: Netdata's documentation of plugins.d.
+stores them as they are. The second time that a chart is collected Netdata goes by its own clock
+instead, and a value that came too soon, or a little late, would be lost or bent: so the second is
+a collection of zeros right behind the first, which falls into the same interval and is not stored.
+The protocol: Netdata's documentation of plugins.d; that clock: its RRDSET_FLAG_SYNC_CLOCK.
 """
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import TextIO
 
@@ -108,11 +111,13 @@ class NetdataCharts:
             yield from self._definition(id_, drawing, dimensions, labelled=not known)
         before_ns = self._ended_ns.get(id_)
         self._ended_ns[id_] = interval.end_ns
-        yield f"BEGIN {id_}" + (f" {(interval.end_ns - before_ns) // 1000}" if before_ns else "")
         scale = SCALE * self._divisor(drawing.chart)
-        for name, value in drawing.values.items():
-            yield f"SET '{dimensions[name]}' = {round(value * scale)}"
-        yield "END"
+        values = {dimensions[name]: round(v * scale) for name, v in drawing.values.items()}
+        if before_ns:
+            yield from _collection(f"{id_} {(interval.end_ns - before_ns) // 1000}", values)
+        else:
+            yield from _collection(id_, values)
+            yield from _collection(f"{id_} 1", dict.fromkeys(values, 0))
 
     def _definition(
         self, id_: str, drawing: Drawing, dimensions: dict[str, str], *, labelled: bool
@@ -154,6 +159,13 @@ class NetdataCharts:
             id_ = self._ids.pop((context, group))
             del self._dimensions[id_], self._ended_ns[id_]
             yield self._chart_line(id_, _BY_CONTEXT[context], "obsolete")
+
+
+def _collection(begin: str, values: Mapping[str, int]) -> Iterator[str]:
+    yield f"BEGIN {begin}"
+    for name, value in values.items():
+        yield f"SET '{name}' = {value}"
+    yield "END"
 
 
 def clean_name(group: str) -> str:

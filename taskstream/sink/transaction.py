@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from taskstream.changelog import Outgoing
 from taskstream.errors import BrokerError
@@ -16,12 +16,33 @@ from taskstream.sink.kafka_options import DEFAULTS
 
 __all__ = ["AbortedError", "Transactions"]
 
-ANSWER_S = 30
+ANSWER_S = 15
 """How long the brokers may take over a step of a transaction, all tries together."""
+
+_AWAY = (
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+)
+"""What passes: brokers that do not answer, partitions that go to another member."""
 
 
 class AbortedError(Exception):
-    """A transaction did not come about; nothing of it can be seen."""
+    """A transaction did not come about; nothing of it can be seen.
+
+    Args:
+        reason: Why not.
+        away: Brokers are away or busy, so it may come about later.
+    """
+
+    def __init__(self, reason: str, *, away: bool = False) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 class Transactions:
@@ -41,7 +62,8 @@ class Transactions:
         self, bootstrap: str, transactional_id: str, settings: Mapping[str, str] | None = None
     ) -> None:
         self._bootstrap, self._id = bootstrap, transactional_id
-        self._failed = ""
+        self._failed: KafkaError | None = None
+        self._open = False
         self._written: dict[tuple[str, int], int] = {}
         config: dict[str, Any] = {
             **DEFAULTS,
@@ -55,11 +77,14 @@ class Transactions:
         # A message may not outlive its transaction.
         config["delivery.timeout.ms"] = int(config["transaction.timeout.ms"])
         self._producer = make_client(Producer, config)
-        self._step(lambda: self._producer.init_transactions(ANSWER_S))
+        try:
+            self._step(lambda: self._producer.init_transactions(ANSWER_S))
+        except AbortedError as error:
+            raise BrokerError(f"transaction {self._id} on {bootstrap}: {error}") from None
 
-    def _on_delivery(self, error: Any, message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failed = self._failed or f"{message.topic()}: {error.str()}"
+            self._failed = self._failed or error
         else:
             place = message.topic() or "", message.partition() or 0
             self._written[place] = (message.offset() or 0) + 1
@@ -85,27 +110,40 @@ class Transactions:
             AbortedError: neither came about; the reader must go back to what was committed.
             BrokerError: nothing can be written any more.
         """
-        self._failed = ""
+        self._failed = None
         self._written.clear()
         try:
             self._producer.begin_transaction()
+            self._open = True
             for message in messages:
                 self._produce(message)
             left = self._producer.flush(ANSWER_S)
-            if self._failed or left:
-                raise AbortedError(self._failed or f"{left} messages were not acknowledged")
+            if self._failed is not None:
+                away = self._failed.code() in _AWAY or self._failed.retriable()
+                raise AbortedError(self._failed.str(), away=away)
+            if left:
+                raise AbortedError(f"{left} messages were not acknowledged", away=True)
             shown = membership()
             if shown is None:
-                raise AbortedError("this member was put out of the group")
+                raise AbortedError("this member was put out of the group", away=True)
             offsets = [TopicPartition(*end) for end in ends]
             self._step(lambda: self._producer.send_offsets_to_transaction(offsets, shown, ANSWER_S))
             self._step(lambda: self._producer.commit_transaction(ANSWER_S))
-        except AbortedError:
-            self._step(lambda: self._producer.abort_transaction(ANSWER_S))
-            raise
         except KafkaException as error:
             raise self._lost(error) from None
+        self._open = False
         return dict(self._written)
+
+    def abort(self) -> None:
+        """End a transaction that did not come about, if there is one.
+
+        Raises:
+            AbortedError: the brokers do not answer; to be tried again.
+            BrokerError: nothing can be written any more.
+        """
+        if self._open:
+            self._step(lambda: self._producer.abort_transaction(ANSWER_S))
+            self._open = False
 
     def _produce(self, message: Outgoing) -> None:
         where = {} if message.partition is None else {"partition": message.partition}
@@ -127,19 +165,22 @@ class Transactions:
         self._producer.poll(0)
 
     def _step(self, step: Callable[[], object]) -> None:
-        """Take a step of a transaction, again where the broker says so."""
+        """Take a step of a transaction, again for a while where brokers are away."""
         end = time.monotonic() + ANSWER_S
         while True:
             try:
                 step()
             except KafkaException as error:
                 told = error.args[0]
-                if told.retriable() and time.monotonic() < end:
-                    time.sleep(0.1)
-                elif told.txn_requires_abort():
-                    raise AbortedError(told.str()) from None
-                else:
+                if told.fatal():
                     raise self._lost(error) from None
+                if told.txn_requires_abort():
+                    raise AbortedError(told.str(), away=told.code() in _AWAY) from None
+                if not told.retriable():
+                    raise self._lost(error) from None
+                if time.monotonic() > end:
+                    raise AbortedError(told.str(), away=True) from None
+                time.sleep(0.1)
             else:
                 return
 

@@ -18,6 +18,8 @@ from tests.mock_cluster import MockCluster
 from tests.servers import NETDATA, SYSTEM_INFO, Netdata, Prometheus, free_port
 from tests.unpacked import environment, program
 
+PLUGIN = Path(sysconfig.get_path("scripts")) / "taskstream.plugin"
+
 
 @pytest.fixture(scope="module")
 def few(hidden: Callable[[], list[str]]) -> int:
@@ -114,11 +116,13 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], Prometheus]]:
 
 @pytest.fixture
 def netdata(folder: Path) -> Iterator[Callable[..., Netdata]]:
-    """Return what starts Debian's Netdata, which starts our plugin."""
+    """Return what starts Debian's Netdata, which starts our plugin, or another one."""
     processes = []
 
     def starting(
-        update_every_s: int, text: str = "[global]\napps = yes\ncgroups = yes\n"
+        update_every_s: int,
+        text: str = "[global]\napps = yes\ncgroups = yes\n",
+        plugin: Path = PLUGIN,
     ) -> Netdata:
         port = free_port()
         for name in ("etc/ebpf.d", "stock", "plugins", "cache", "lib", "log", "web"):
@@ -128,7 +132,6 @@ def netdata(folder: Path) -> Iterator[Callable[..., Netdata]]:
             f"{text}update every = {update_every_s}\nebpf load mode = return\n"
         )
         (folder / "apps_groups.conf").rename(folder / "etc/apps_groups.conf")
-        plugin = Path(sysconfig.get_path("scripts")) / "taskstream.plugin"
         (folder / "plugins/taskstream.plugin").symlink_to(plugin)
         told = folder / "plugins/system-info.sh"  # Netdata 1.37 dies of streaming without it
         told.write_text(SYSTEM_INFO)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -39,6 +40,9 @@ EVERYTHING = interval(
 class Reader:
     """Reads the protocol as Netdata does, and refuses what it would refuse.
 
+    The second collection of a chart is dated by Netdata's own clock: right behind the first it is
+    not stored.
+
     Attributes:
         charts: The words of each CHART line, by id.
         labels: The label of each chart that has one.
@@ -53,6 +57,7 @@ class Reader:
         self.values: dict[str, dict[str, list[float]]] = {}
         self.begun: dict[str, list[str]] = {}
         self._chart = self._open = ""
+        self._collections: Counter[str] = Counter()
 
     def read(self, text: str) -> "Reader":
         for line in text.splitlines():
@@ -67,6 +72,8 @@ class Reader:
         assert re.fullmatch(r"[^.\s]+\.[^\s]+", id_)
         assert len(words) == 11
         self._chart = id_
+        if "obsolete" in words:
+            del self._collections[id_]
         self.charts[id_] = list(words)
 
     def clabel(self, name: str, value: str, source: str) -> None:
@@ -84,10 +91,14 @@ class Reader:
         assert id_ in self.charts
         assert not self._open
         self._open = id_
-        self.begun.setdefault(id_, []).append(*microseconds or [""])
+        self._collections[id_] += 1
+        if self._collections[id_] != 2:
+            self.begun.setdefault(id_, []).append(*microseconds or [""])
 
     def set(self, name: str, value: str) -> None:
         multiplier, divisor = self.dimensions[self._open, name]
+        if self._collections[self._open] == 2:
+            return
         drawn = int(value) * int(multiplier) / int(divisor)
         self.values.setdefault(self._open, {}).setdefault(name, []).append(drawn)
 
@@ -244,6 +255,14 @@ def test_an_interval_says_how_long_after_the_one_before_it_ended():
 def test_a_chart_that_comes_later_begins_without_a_time():
     found = read(interval(10), interval(15, app={"web": SERIES}))
     assert found.begun["app.web_task_exit"] == [""]
+
+
+def test_what_netdata_dates_by_its_own_clock_is_zeros_right_behind_the_first_collection():
+    text = written(interval(service={"cron": SERIES}), interval(15, service={"cron": SERIES}))
+    begun = re.findall(r"^BEGIN services.process_create(.*)\nSET 'cron' = (\d+)\nEND$", text, re.M)
+    assert begun == [("", "10000"), (" 1", "0"), (" 5000000", "10000")]
+    first, second, _ = (m.start() for m in re.finditer("BEGIN services.process_create", text))
+    assert text[first:second].count("BEGIN") == 1
 
 
 def test_the_part_of_an_interval_that_a_run_ends_with_is_not_told():
