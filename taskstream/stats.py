@@ -34,6 +34,23 @@ class Account:
         known = self.delivered + self.rejected + self.dropped + self.spooled
         return self.received - known
 
+    def sum(self, *always: str) -> str:
+        """Return what was received as the sum of its fates, in words.
+
+        Args:
+            always: Fates that are named even if no event has them; `delivered` always is.
+        """
+        fates = {
+            "delivered": self.delivered,
+            "rejected": self.rejected,
+            "dropped": self.dropped,
+            "spooled": self.spooled,
+            "unacknowledged": self.in_flight,
+        }
+        named = {"delivered", *always}
+        parts = [f"{fate} {number:,}" for fate, number in fates.items() if number or fate in named]
+        return f"{self.received:,} = {' + '.join(parts)}"
+
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
@@ -68,23 +85,9 @@ class RunTotals:
 
     def line(self) -> str:
         """Return the closing line; its numbers add up."""
-        account = self.account
         happened = f"counted {self.counted:,} = read {self.read:,} + lost {self.lost:,}"
         happened += f" + unread {self.unread:,}" if self.unread else ""
-        parts = [f"delivered {account.delivered:,}"]
-        parts += [
-            f"{name} {value:,}"
-            for name, value in (
-                ("rejected", account.rejected),
-                ("dropped", account.dropped),
-                ("spooled", account.spooled),
-                ("unacknowledged", account.in_flight),
-            )
-            if value or name == "dropped"
-        ]
-        published = (
-            f"read {self.read:,} + running tasks {self.running:,} = received "
-            f"{account.received:,} = {' + '.join(parts)}"
-        )
+        given = f"read {self.read:,} + running tasks {self.running:,}"
+        published = f"{given} = received {self.account.sum('dropped')}"
         missed = f"; skipped by the kernel, uncounted: {self.missed:,}" if self.missed else ""
         return f"{happened}; {published}{missed}"

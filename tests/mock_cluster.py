@@ -1,8 +1,7 @@
 """librdkafka's mock cluster with its levers: errors, brokers that go down, slow answers.
 
 The embedded broker of the package is the same cluster without the levers; these are reached by
-ctypes in the library that confluent-kafka carries. The header calls them subject to change, so
-what is not there is told by `missing`.
+ctypes in the library that confluent-kafka carries. The header calls them subject to change.
 """
 
 import ctypes
@@ -13,7 +12,9 @@ from typing import Any, Self
 
 import confluent_kafka
 
-__all__ = ["API_FETCH", "API_METADATA", "API_PRODUCE", "MockCluster", "missing"]
+from tests.needs import go_without
+
+__all__ = ["API_FETCH", "API_METADATA", "API_PRODUCE", "MockCluster"]
 
 API_PRODUCE, API_FETCH, API_METADATA = 0, 1, 3
 
@@ -50,7 +51,7 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
-def missing() -> str:
+def _missing() -> str:
     """Say what of the mock cluster is not there; empty if nothing is missing."""
     try:
         library = _library()
@@ -68,6 +69,8 @@ class MockCluster:
     """
 
     def __init__(self, *, brokers: int = 1) -> None:
+        if reason := _missing():
+            go_without(reason)
         self._library = _library()
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(self._library, f"rd_kafka_{name}")

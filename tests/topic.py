@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-__all__ = ["Fetched", "fetch", "wait_until"]
+__all__ = ["Fetched", "fetch", "murmur2", "wait_until"]
 
 _DEADLINE_S = 20.0
 """More than any back-off of a client; only a failing test waits this long."""
@@ -57,6 +57,21 @@ def fetch(bootstrap: str, topic: str) -> list[Fetched]:
                 ended.add(message.partition())
     consumer.close()
     return sorted(found, key=lambda m: (m.partition, m.offset))
+
+
+def murmur2(key: bytes) -> int:
+    """Hash as Java's default partitioner does (org.apache.kafka.common.utils.Utils): 32 bits."""
+    word, mask = 0x5BD1E995, 0xFFFFFFFF
+    value = (0x9747B28C ^ len(key)) & mask
+    whole = len(key) & ~3
+    for at in range(0, whole, 4):
+        k = int.from_bytes(key[at : at + 4], "little") * word & mask
+        k = (k ^ k >> 24) * word & mask
+        value = (value * word & mask) ^ k
+    if rest := key[whole:]:
+        value = (value ^ int.from_bytes(rest, "little")) * word & mask
+    value = (value ^ value >> 13) * word & mask
+    return value ^ value >> 15
 
 
 def wait_until(holds: Callable[[], object], go_on: Callable[[], object] | None = None) -> None:

@@ -26,16 +26,35 @@ _OPTIONS = (
         "(of this time zone, unless it names another).",
     ),
     click.option("--until", "end", metavar="T", help="The first moment after; as --from."),
-    click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="A kind."),
-    click.option("--comm", "comms", multiple=True, metavar="PATTERN", help="As in a shell."),
+    click.option(
+        "--kind",
+        "kinds",
+        multiple=True,
+        type=click.Choice(list(KINDS)),
+        help="Only events of this kind; it, and the next three, may be given many times.",
+    ),
+    click.option(
+        "--comm",
+        "comms",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only of tasks with this name; a pattern as in a shell.",
+    ),
     click.option(
         "--cgroup",
         "cgroups",
         multiple=True,
         metavar="ID|PATTERN",
-        help="Id of a cgroup, or a pattern of its path.",
+        help="Only of this cgroup: its id, or a pattern of its path.",
     ),
-    click.option("--uid", "uids", multiple=True, type=click.IntRange(0, 2**32 - 1), help="User."),
+    click.option(
+        "--uid",
+        "uids",
+        multiple=True,
+        metavar="UID",
+        type=click.IntRange(0, 2**32 - 1),
+        help="Only of this real user id.",
+    ),
 )
 
 

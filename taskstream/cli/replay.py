@@ -172,7 +172,7 @@ def replay(
             _say(f"{name}: {damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}")
         if to == "charts" and totals.unreported:
             _say(f"{totals.unreported:,} events came after the last report: no interval has them")
-        _say(totals.line() + (_account_text(account) if account else ""))
+        _say(totals.line() + (f"; replayed {account.sum()}" if account else ""))
         if failure is not None:
             raise failure
         if stopped() and not listen:
@@ -260,20 +260,6 @@ def _finish(target: Target, stopped: Callable[[], bool]) -> None:
         target.sink.drain(0 if stopped() else 1)
     elif isinstance(target, CaptureTarget):
         target.sink.close()
-
-
-def _account_text(account: Account) -> str:
-    parts = [f"delivered {account.delivered:,}"]
-    parts += [
-        f"{name} {number:,}"
-        for name, number in (
-            ("rejected", account.rejected),
-            ("dropped", account.dropped),
-            ("unacknowledged", account.in_flight),
-        )
-        if number
-    ]
-    return f"; replayed {account.received:,} = {' + '.join(parts)}"
 
 
 @contextmanager

@@ -35,8 +35,8 @@ __all__ = ["run"]
 @click.option(
     "--load-mode",
     type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls (and slows every system call a little).  "
-    "[default: entry]",
+    help="`return` also watches for failed calls (with tracing `tracepoint` that slows every "
+    "system call a little).  [default: entry]",
 )
 @click.option(
     "--type-format",

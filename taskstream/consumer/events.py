@@ -77,7 +77,7 @@ class Portion:
 
 
 class EventConsumer:
-    """Yields the events of a topic of both shapes and of all schema versions, each once.
+    """Yields the events of a topic of every shape and of all schema versions, each once.
 
     Members of a group share the partitions; one that comes or goes moves only those that must
     move. What was yielded is committed when the next portion is asked for, so a portion whose

@@ -18,7 +18,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from taskstream.batch import Batch
 from taskstream.fleet_topic import GroupTopics
 from taskstream.report import Report
-from taskstream.sink.kafka import KafkaOptions, KafkaSink
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.target import WAIT_MS
 from tests.agent_run import Run
 from tests.bench.figure import Effort, Figure, figure

@@ -18,10 +18,10 @@ from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
 from tests.capturing import report
 from tests.kafka.cluster import KafkaCluster
-from tests.mock_cluster import MockCluster, missing
+from tests.mock_cluster import MockCluster
 from tests.plain import events_of, map_of
 from tests.synthetic import batch, each_kind, event, known, lives
-from tests.topic import fetch, wait_until
+from tests.topic import fetch, murmur2, wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -45,7 +45,6 @@ class Broker:
 @pytest.fixture(scope="module", params=["mock", "kafka"])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "mock":
-        assert not missing(), missing()
         with MockCluster() as cluster:
             yield Broker(cluster.bootstrap, lambda name: cluster.topic_create(name))
         return
@@ -135,22 +134,7 @@ def test_the_same_key_is_in_the_same_partition_on_every_broker(broker):
     topic = broker.topic()
     publish(sink_to(broker, topic), lives(20))
     found = {one.key: one.partition for one in fetch(broker.bootstrap, topic)}
-    assert found == {key: murmur2(key) % 4 for key in found}
-
-
-def murmur2(key: bytes) -> int:
-    """Return the hash that Java's default partitioner takes, as org.apache.kafka.common.utils."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    h = (0x9747B28C ^ len(key)) & mask
-    whole = len(key) & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(key[at : at + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = h * m & mask ^ k
-    if tail := key[whole:]:
-        h = (h ^ int.from_bytes(tail, "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return (h ^ h >> 15) & 0x7FFFFFFF
+    assert found == {key: (murmur2(key) & 0x7FFFFFFF) % 4 for key in found}
 
 
 def test_the_record_timestamp_is_the_time_of_the_event(broker):

@@ -14,6 +14,7 @@ import pytest
 from taskstream.source import cgroup_tree
 from tests.charting import FEW, MARK, PLACES, Agent, wait_for
 from tests.kernel.guarded import guarded_tasks
+from tests.mock_cluster import MockCluster
 from tests.servers import NETDATA, SYSTEM_INFO, Netdata, Prometheus, free_port
 from tests.unpacked import environment, program
 
@@ -24,6 +25,14 @@ PLUGIN = Path(sysconfig.get_path("scripts")) / "taskstream.plugin"
 def few(hidden: Callable[[], list[str]]) -> int:
     """Return how many releases this kernel may hide; where it hid more, a test is run again."""
     return FEW if guarded_tasks() else 0
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[MockCluster]:
+    """Start a mock cluster that has the module's ``TOPIC``."""
+    with MockCluster() as cluster:
+        cluster.topic_create(request.module.TOPIC)
+        yield cluster
 
 
 @pytest.fixture

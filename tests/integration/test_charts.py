@@ -8,7 +8,6 @@ import urllib.request
 from collections import Counter
 from typing import Any
 
-import confluent_kafka
 import msgpack
 import pytest
 
@@ -34,27 +33,10 @@ from tests.charting import (
 )
 from tests.plain import events_of
 from tests.servers import Prometheus, free_port
+from tests.topic import fetch
 from tests.unpacked import program
 
 pytestmark = pytest.mark.kernel
-
-
-def values_of(address: str, topic: str) -> list[bytes]:
-    """Read a topic to its end."""
-    settings = {"bootstrap.servers": address, "group.id": "plain", "enable.partition.eof": True}
-    consumer = confluent_kafka.Consumer(settings)
-    partitions = consumer.list_topics(topic).topics[topic].partitions
-    consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in partitions])
-    found, ended = [], 0
-    while ended < len(partitions):
-        message = consumer.poll(5)
-        assert message is not None
-        if message.error():
-            ended += 1
-        else:
-            found.append(message.value())
-    consumer.close()
-    return found
 
 
 def summed(messages: list[dict[str, Any]], chart: str, group: str | None) -> Counter[str]:
@@ -140,7 +122,7 @@ def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(folder, start, 
             work(folder, place)
         wait_for(is_over(agent, "app", "mine", 2))
         assert agent.stop() == 0, agent.err.read_text()
-        messages = list(map(msgpack.unpackb, values_of(broker.address, "taskstream.rates")))
+        messages = [msgpack.unpackb(m.value) for m in fetch(broker.address, "taskstream.rates")]
     for what, dimension, count in (
         ("process_create", "calls", CHILDREN),
         ("task_exit", "call", CHILDREN + 1),
@@ -379,7 +361,7 @@ def test_events_say_where_they_belong_also_when_it_is_gone(folder, start, places
         moment.rmdir()
         wait_for(is_over(agent, "app", "mine", 2))
         assert agent.stop() == 0, agent.err.read_text()
-        values = values_of(broker.address, "taskstream.events")
+        values = [m.value for m in fetch(broker.address, "taskstream.events")]
     events = [event for value in values for event in events_of(value)]
     names = Label._fields
     found = Counter(

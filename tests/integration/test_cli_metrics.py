@@ -17,21 +17,13 @@ from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
 from tests.charting import wait_for
 from tests.command import start, taskstream
-from tests.mock_cluster import MockCluster, missing
+from tests.mock_cluster import MockCluster
 from tests.readings import SECOND
 from tests.synthetic import ORIGIN
 
 TOPIC = "taskstream.rates"
 HOSTS = {"web-3": 3, "db-1": 5}
 """Names, and how many of everything happens there in the first interval."""
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 @pytest.fixture

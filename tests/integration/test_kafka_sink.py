@@ -18,10 +18,10 @@ from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
-from tests.mock_cluster import API_PRODUCE, MockCluster, missing
+from tests.mock_cluster import API_PRODUCE, MockCluster
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, each_kind, event, known, lives
-from tests.topic import Fetched, fetch, wait_until
+from tests.topic import Fetched, fetch, murmur2, wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -41,14 +41,6 @@ QUICK = {"linger.ms": "0", "reconnect.backoff.ms": "20", "reconnect.backoff.max.
 def embedded() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as broker:
         yield broker
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 @pytest.fixture(params=["event", "batch", "json"])
@@ -136,21 +128,6 @@ def report(**values: Any) -> Report:
     cpus = (CpuReport(0, ORIGIN.run_ns + 5, none, none, none, 0),)
     interval = Interval(start_ns=1, end_ns=2, wall_ns=3, counts=none, received=none)
     return Report(ORIGIN, 7_000_000, WALL_OFFSET_NS, cpus, {}, interval, **values)
-
-
-def murmur2(data: bytes) -> int:
-    """Hash as org.apache.kafka.common.utils.Utils does: 32 bits, little-endian words."""
-    word, mask = 0x5BD1E995, 0xFFFFFFFF
-    value = (0x9747B28C ^ len(data)) & mask
-    whole = len(data) & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * word & mask
-        k = (k ^ k >> 24) * word & mask
-        value = (value * word & mask) ^ k
-    if rest := data[whole:]:
-        value = (value ^ int.from_bytes(rest, "little")) * word & mask
-    value = (value ^ value >> 13) * word & mask
-    return value ^ value >> 15
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """TopicSource against librdkafka's mock cluster: what a sink wrote is read back as it was."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -16,7 +16,7 @@ from taskstream.errors import BrokerError, ConfigError
 from taskstream.record import COUNTS, KINDS, VERSION
 from taskstream.report import CpuReport, Report
 from taskstream.sequence import StreamBooks
-from tests.mock_cluster import API_FETCH, MockCluster, missing
+from tests.mock_cluster import API_FETCH, MockCluster
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, each_kind, event, known, lives
 from tests.topic import wait_until
 
@@ -35,14 +35,6 @@ SHAPES: dict[str, Callable[[Batch], list[bytes]]] = {
     "event": lambda given: EventEncoder(given.origin).encode(given).values,
     "batch": lambda given: encode_batch(given, most_events=50).values,
 }
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 def fill(cluster: MockCluster, values: list[bytes | None]) -> None:

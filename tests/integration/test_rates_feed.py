@@ -1,6 +1,5 @@
 """The rates of several hosts, through a broker, as a live screen takes them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from taskstream.feed import RatesFeed
 from taskstream.interval import COLUMNS, Agent, Interval, Series
 from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
-from tests.mock_cluster import MockCluster, missing
+from tests.mock_cluster import MockCluster
 from tests.readings import SECOND
 from tests.synthetic import ORIGIN
 from tests.topic import wait_until
@@ -25,14 +24,6 @@ pytestmark = pytest.mark.kafka
 TOPIC = "taskstream.rates"
 HOSTS = ("web-3", "db-1", "build-7")
 QUICK = {"fetch.wait.max.ms": "10", "fetch.error.backoff.ms": "10"}
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 def interval(number: int) -> Interval:

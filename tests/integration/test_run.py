@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import confluent_kafka
 import pytest
 
 from taskstream.broker import EmbeddedBroker
 from tests.plain import map_of
+from tests.topic import fetch
 
 pytestmark = pytest.mark.kernel
 
@@ -73,26 +73,6 @@ def assert_adds_up(err: str) -> list[int]:
     return [counted, lost, delivered]
 
 
-def fetch(address: str, topic: str = "taskstream.events") -> list[dict[str, object]]:
-    """Read a topic to its end with confluent-kafka and msgpack alone."""
-    consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": address, "group.id": "plain", "enable.partition.eof": True}
-    )
-    partitions = consumer.list_topics(topic).topics[topic].partitions
-    consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in partitions])
-    found, ended = [], 0
-    while ended < len(partitions):
-        message = consumer.poll(5)
-        assert message is not None
-        if message.error():
-            assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
-            ended += 1
-        else:
-            found.append(map_of(message.value() or b""))
-    consumer.close()
-    return found
-
-
 def workload(count: int) -> int:
     """Fork, exec and reap ``count`` children of a shell; return the shell's pid."""
     script = f"i=0; while [ $i -lt {count} ]; do /bin/true $i; i=$((i + 1)); done; echo $$"
@@ -122,7 +102,8 @@ def test_every_event_of_a_workload_is_in_the_topic(shape: str) -> None:
     shell = workload(97)
 
     def children(kind: str) -> int:
-        events = [e for m in fetch(agent.address) for e in flat(m)]
+        messages = fetch(agent.address, "taskstream.events")
+        events = [e for m in messages for e in flat(map_of(m.value))]
         return sum(e["kind"] == kind and e.get("ppid") == shell for e in events)
 
     wait_for(lambda: children("exit") >= 97)

@@ -4,14 +4,13 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.command import start, taskstream
-from tests.mock_cluster import API_PRODUCE, MockCluster, missing
+from tests.mock_cluster import API_PRODUCE, MockCluster
 from tests.plain import events_of
 from tests.topic import fetch, wait_until
 
@@ -20,14 +19,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.kafka, pytest.mark.slow]
 TOPIC = "taskstream.events"
 NOT_ENOUGH_REPLICAS = 19
 PER_RUN = 29
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 def configuration(folder: Path, cluster: MockCluster, mode: str) -> Path:

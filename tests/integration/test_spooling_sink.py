@@ -24,7 +24,7 @@ from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.spooling import SpoolingSink
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks, report
-from tests.mock_cluster import MockCluster, missing
+from tests.mock_cluster import MockCluster
 from tests.needs import need_root
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, lives
@@ -40,14 +40,6 @@ QUICK = {
     "delivery.timeout.ms": "0",
     "socket.timeout.ms": "3000",
 }
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    assert not missing(), missing()
-    with MockCluster() as cluster:
-        cluster.topic_create(TOPIC)
-        yield cluster
 
 
 @pytest.fixture(params=["overflow", "always"])
@@ -133,6 +125,26 @@ def events_on_disk(folder: Path) -> int:
 def go_on(sink: SpoolingSink) -> None:
     """Go on until all is acknowledged."""
     wait_until(lambda: not sink.account.in_flight and not sink.earlier.in_flight, sink.tick)
+
+
+def full(_descriptor: int, _data: memoryview) -> int:
+    """Write as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def take_away(cluster: MockCluster, sink: SpoolingSink, first: Batch) -> None:
+    """Take the broker away under a batch, which is in librdkafka's queue: the next are spooled."""
+    cluster.set_down()
+    sink.write(first)
+    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+
+
+def bring_back(cluster: MockCluster, sink: SpoolingSink) -> None:
+    """Bring the broker back, and close the sink when all is acknowledged."""
+    cluster.set_up()
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
 
 
 def test_while_the_broker_answers_nothing_stays_on_the_disk(cluster, tmp_path, mode, message):
@@ -285,10 +297,7 @@ def test_a_start_without_a_broker_is_a_start(cluster, tmp_path, mode):
     for one in numbered(3):
         sink.write(one)
     wait_until(lambda: sink.spooling, sink.tick)
-    cluster.set_up()
-    go_on(sink)
-    sink.drain(5)
-    sink.close()
+    bring_back(cluster, sink)
     assert_adds_up(sink, 600)
     assert sink.account.delivered == 600
 
@@ -297,20 +306,15 @@ def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
     cluster, tmp_path, mode
 ):
     sink = open_sink(cluster, tmp_path, mode, total_bytes=200_000)
-    cluster.set_down()
     batches = numbered(100)
-    sink.write(batches[0])
-    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    take_away(cluster, sink, batches[0])
     for one in batches[1:]:
         sink.write(one)
     assert sink.account.dropped > 0
     assert sink.spool.size_bytes <= 200_000 + (1 << 16)
     assert sum(sink.dropped(0)) == sink.account.dropped == sink.given_up
     assert 0.5 < sink.spool.fill <= 1
-    cluster.set_up()
-    go_on(sink)
-    sink.drain(5)
-    sink.close()
+    bring_back(cluster, sink)
     assert_adds_up(sink, 20_000)
     counts = seen(cluster)
     assert len(counts) == sink.account.delivered
@@ -321,14 +325,9 @@ def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
 
 def test_a_full_disk_costs_counted_events_and_never_the_run(cluster, tmp_path, mode, monkeypatch):
     sink = open_sink(cluster, tmp_path, mode)
-    cluster.set_down()
     batches = numbered(30)
-    sink.write(batches[0])
-    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    take_away(cluster, sink, batches[0])
     real = os.write
-
-    def full(_descriptor: int, _data: memoryview) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
     for one in batches[1:10]:
         sink.write(one)
@@ -341,10 +340,7 @@ def test_a_full_disk_costs_counted_events_and_never_the_run(cluster, tmp_path, m
     for one in batches[20:]:
         sink.write(one)
     assert sink.spool.trouble == ""
-    cluster.set_up()
-    go_on(sink)
-    sink.drain(5)
-    sink.close()
+    bring_back(cluster, sink)
     assert_adds_up(sink, 6000)
     assert sink.account.delivered == 4000
     assert len(seen(cluster)) == 4000
@@ -354,9 +350,6 @@ def test_a_journal_without_room_does_not_keep_events_from_the_broker(
     cluster, tmp_path, monkeypatch
 ):
     sink = open_sink(cluster, tmp_path, "always")
-
-    def full(_descriptor: int, _data: memoryview) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("taskstream.capture.writer.os.write", full)
     for one in numbered(5):
@@ -371,10 +364,8 @@ def test_a_journal_without_room_does_not_keep_events_from_the_broker(
 
 def test_the_spool_is_emptied_no_faster_than_the_rate(cluster, tmp_path):
     sink = open_sink(cluster, tmp_path, "overflow", rate=2000)
-    cluster.set_down()
     batches = numbered(20)
-    sink.write(batches[0])
-    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    take_away(cluster, sink, batches[0])
     for one in batches[1:]:
         sink.write(one)
     cluster.set_up()
@@ -390,17 +381,12 @@ def test_the_spool_is_emptied_no_faster_than_the_rate(cluster, tmp_path):
 
 def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_path, mode):
     sink = open_sink(cluster, tmp_path, mode, message="batch")
-    cluster.set_down()
     batches = numbered(6)
-    sink.write(batches[0])
-    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    take_away(cluster, sink, batches[0])
     for number, one in enumerate(batches[1:]):
         sink.write(one)
         sink.report(report(number))
-    cluster.set_up()
-    go_on(sink)
-    sink.drain(5)
-    sink.close()
+    bring_back(cluster, sink)
     maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
     told = [m["interval"]["start_ns"] for m in maps if m["kind"] == "report"]
     assert sorted(told) == [report(number).interval.start_ns for number in range(5)]
@@ -426,20 +412,15 @@ def test_a_file_system_that_is_full_keeps_what_fits_and_the_rest_is_counted(
 ):
     with mounted(tmp_path / "small", "size=256k"):
         sink = open_sink(cluster, tmp_path / "small" / "spool", mode)
-        cluster.set_down()
         batches = numbered(300)
-        sink.write(batches[0])
-        wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+        take_away(cluster, sink, batches[0])
         for one in batches[1:]:
             sink.write(one)
         assert "No space left" in sink.spool.trouble
         dropped = sink.account.dropped
         assert 0 < dropped < 60_000
         assert sum(sink.dropped(0)) == dropped
-        cluster.set_up()
-        go_on(sink)
-        sink.drain(5)
-        sink.close()
+        bring_back(cluster, sink)
         assert_adds_up(sink, 60_000)
         assert sink.account.delivered == 60_000 - dropped
         counts = seen(cluster)
@@ -452,10 +433,8 @@ def test_a_file_system_that_turns_read_only_costs_counted_events_until_it_is_wri
 ):
     folder = tmp_path / "spool"
     sink = open_sink(cluster, folder, "overflow")
-    cluster.set_down()
     batches = numbered(20)
-    sink.write(batches[0])  # to librdkafka's queue
-    wait_until(lambda: sink.topic.trouble and sink.spooling, sink.tick)
+    take_away(cluster, sink, batches[0])
     with mounted(folder, "ro,size=64k"):  # over it: a new segment finds this
         for one in batches[1:10]:
             sink.write(one)
@@ -464,10 +443,7 @@ def test_a_file_system_that_turns_read_only_costs_counted_events_until_it_is_wri
     for one in batches[10:]:
         sink.write(one)
     assert sink.spool.trouble == ""
-    cluster.set_up()
-    go_on(sink)
-    sink.drain(5)
-    sink.close()
+    bring_back(cluster, sink)
     assert_adds_up(sink, 4000)
     assert sink.account.delivered == len(seen(cluster)) == 2200
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from taskstream.batch import Label
 from taskstream.board.gatherer import unpack_rates
 from taskstream.capture.content import Names
-from taskstream.chart import DOCUMENTED
+from taskstream.chart.chart import DOCUMENTED
 from taskstream.columns import pack
 from taskstream.decode import MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
