@@ -8,8 +8,10 @@ of ours is given back with the reason, never skipped in silence.
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
 from taskstream.batch_message import decode_batch
-from taskstream.columns import RowTemplate
+from taskstream.columns import RowTemplate, members_of
 from taskstream.errors import MessageError
 from taskstream.json_message import dump
 from taskstream.member import exec_text, number, text, text_list
@@ -217,7 +219,7 @@ def _read_columns(
 
 
 def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
-    rows.records[position : position + 1] = _one_record(event)
+    put(rows.records, np.array([position]), _one_record(event))
     try:
         rows.wall_ns[position] = number(event, "wall_ns")
         rows.run_ns[position] = number(event, "run_ns")
@@ -267,19 +269,31 @@ def _checked(event: Any) -> dict[str, Any]:
 def _one_record(event: dict[str, Any]) -> NDArray[np.void]:
     """Return the numbers of one event as a record."""
     one = np.zeros(1, RECORD)
+    kind = event["kind"]
     try:
-        one["version"] = VERSION
-        one["kind"] = KINDS[event["kind"]]
-        one["flags"] = number(event, "flags")
-        hidden = hidden_fields(event["kind"], event["flags"])
-        for member in NUMBERS[event["kind"]]:
-            if member.name not in hidden:
-                one[member.name] = number(event, member.wire)
-        if event["kind"] == "fail":
+        flags = number(event, "flags")
+        names, values_of, members = _members(kind, flags & deciding_mask(kind))
+        values = values_of(event)
+        if not set(map(type, values)) <= {int}:
+            values = tuple(number(event, name) for name in names)
+        one.view(members)[0] = values  # all in one go
+        one["version"], one["kind"] = VERSION, KINDS[kind]
+        if kind == "fail":
             one["call"] = CALLS[event["call"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
+        raise MessageError(f"a {kind} event lacks or spoils a member: {error!r}") from None
     return one
+
+
+@lru_cache
+def _members(
+    kind: str, flags: int
+) -> tuple[list[str], Callable[[dict[str, Any]], tuple[Any, ...]], np.dtype[np.void]]:
+    """Return the numbers that an event has: their names, what picks them, where they go."""
+    hidden = hidden_fields(kind, flags)
+    fields = [member for member in NUMBERS[kind] if member.name not in hidden]
+    names = [member.wire for member in fields]
+    return names, itemgetter(*names), members_of(RECORD, [member.name for member in fields])
 
 
 # --- events as batches ---------------------------------------------------------------------------
