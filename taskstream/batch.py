@@ -173,7 +173,9 @@ def join(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return first
     records = join_records([batch.records for batch in batches])
-    texts = {place: text for batch in batches for place, text in batch.texts.items()}
+    texts: dict[tuple[int, int], ExecText] = {}
+    for batch in batches:
+        texts |= batch.texts
     labels = join_labels([(batch.labels, len(batch)) for batch in batches])
     return Batch(first.origin, records, first.wall_offset_ns, texts, labels=labels)
 

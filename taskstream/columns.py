@@ -19,6 +19,7 @@ __all__ = [
     "Column",
     "RowTemplate",
     "array_header",
+    "members_of",
     "pack",
     "pack_utf8",
     "pack_utf8s",
@@ -175,7 +176,7 @@ class RowTemplate:
             for dtype in reversed(dtypes):
                 names = [name for name in dtype.names or () if name in wanted]
                 wanted -= set(names)
-                steps.insert(0, (_part(dtype, names), _part(self._view, names)))
+                steps.insert(0, (members_of(dtype, names), members_of(self._view, names)))
             self._plans[dtypes] = steps
         return self._plans[dtypes]
 
@@ -246,8 +247,8 @@ def _offset(dtype: np.dtype[np.void], name: str) -> int:
 _Step = tuple[np.dtype[np.void], np.dtype[np.void]]
 
 
-def _part(dtype: np.dtype[np.void], names: Sequence[str]) -> np.dtype[np.void]:
-    """Return a dtype of the same size with only some members."""
+def members_of(dtype: np.dtype[np.void], names: Sequence[str]) -> np.dtype[np.void]:
+    """Return a dtype of the same size with only some members, in this order."""
     members = [(name, dtype[name].str, _offset(dtype, name)) for name in names]
     return _layout(members, dtype.itemsize)
 

@@ -8,8 +8,10 @@ of ours is given back with the reason, never skipped in silence.
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
 from taskstream.batch_message import decode_batch
-from taskstream.columns import RowTemplate
+from taskstream.columns import RowTemplate, members_of
 from taskstream.errors import MessageError
 from taskstream.json_message import dump
 from taskstream.member import exec_text, number, text, text_list
@@ -217,16 +219,16 @@ def _read_columns(
 
 
 def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
-    rows.records[position : position + 1] = _one_record(event)
+    put(rows.records, np.array([position]), _one_record(event))
     try:
         rows.wall_ns[position] = number(event, "wall_ns")
         rows.run_ns[position] = number(event, "run_ns")
         if event["kind"] == "exec" and not event["flags"] & _ARGS_LOST:
             text(event, "filename"), text_list(event, "argv")
-        args = args_of(event)
+        tail, args = Tail.of(event), args_of(event)
         if args is not None and event["kind"] == "exec":
             rows.texts[position] = exec_text(*args, event["flags"])
-        rows.tails[position] = rows.known.enter(Tail.of(event))
+        rows.tails[position] = rows.known.enter(tail)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
 
@@ -267,49 +269,72 @@ def _checked(event: Any) -> dict[str, Any]:
 def _one_record(event: dict[str, Any]) -> NDArray[np.void]:
     """Return the numbers of one event as a record."""
     one = np.zeros(1, RECORD)
+    kind = event["kind"]
     try:
-        one["version"] = VERSION
-        one["kind"] = KINDS[event["kind"]]
-        one["flags"] = number(event, "flags")
-        hidden = hidden_fields(event["kind"], event["flags"])
-        for member in NUMBERS[event["kind"]]:
-            if member.name not in hidden:
-                one[member.name] = number(event, member.wire)
-        if event["kind"] == "fail":
+        flags = number(event, "flags")
+        names, values_of, members = _members(kind, flags & deciding_mask(kind))
+        values = values_of(event)
+        if not set(map(type, values)) <= {int}:
+            values = tuple(number(event, name) for name in names)
+        one.view(members)[0] = values  # all in one go
+        one["version"], one["kind"] = VERSION, KINDS[kind]
+        if kind == "fail":
             one["call"] = CALLS[event["call"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
+        raise MessageError(f"a {kind} event lacks or spoils a member: {error!r}") from None
     return one
+
+
+@lru_cache
+def _members(
+    kind: str, flags: int
+) -> tuple[list[str], Callable[[dict[str, Any]], tuple[Any, ...]], np.dtype[np.void]]:
+    """Return the numbers that an event has: their names, what picks them, where they go."""
+    hidden = hidden_fields(kind, flags)
+    fields = [member for member in NUMBERS[kind] if member.name not in hidden]
+    names = [member.wire for member in fields]
+    return names, itemgetter(*names), members_of(RECORD, [member.name for member in fields])
 
 
 # --- events as batches ---------------------------------------------------------------------------
 
 
-def _batches(rows: _Rows) -> Iterator[Batch]:
+def _batches(rows: _Rows) -> list[Batch]:
     """Split rows by origin and clock pair, in order of appearance."""
     events = np.flatnonzero(rows.tails >= 0)
     if not len(events):
-        return
+        return []
     known, tails = rows.known.known, rows.tails[events]
     used = np.flatnonzero(np.bincount(tails, minlength=len(known)))
     origins, origin_of = _numbered(known, used, [known[tail].origin for tail in used.tolist()])
     labels, label_of = _numbered(known, used, [known[tail].label for tail in used.tolist()])
+    unlabelled = labels == [Label()]
+    _name(rows, events)
+    runs = list(_runs(rows, events, origin_of[tails]))
+    texts = _texts_of(rows, [members for *_, members in runs])
+    return [
+        Batch(
+            Origin(*origins[origin], run_ns),
+            take(rows.records, members),
+            offset,
+            its_texts,
+            labels=None if unlabelled else _labels_of(labels, label_of[rows.tails[members]]),
+        )
+        for (origin, run_ns, offset, members), its_texts in zip(runs, texts, strict=True)
+    ]
+
+
+def _name(rows: _Rows, events: NDArray[np.intp]) -> None:
+    """Set the comm of each event from its tail."""
+    known, tails = rows.known.known, rows.tails[events]
+    used = np.flatnonzero(np.bincount(tails))
     comms = np.zeros(len(known), "S16")
     comms[used] = [known[tail].comm.encode() for tail in used.tolist()]
-    for origin, run_ns, offset, members in _runs(rows, events, origin_of[tails]):
-        tails = rows.tails[members]
-        records = take(rows.records, members)
-        records["comm"] = comms[tails]
-        for row in np.flatnonzero(records["flags"] & ESCAPED).tolist():
-            records["comm"][row] = unescape(known[tails[row]].comm)
-        records["flags"] &= ~np.uint32(ESCAPED)
-        yield Batch(
-            Origin(*origins[origin], run_ns),
-            records,
-            offset,
-            _texts_of(records, members, rows.texts),
-            labels=_labels_of(labels, label_of[tails]),
-        )
+    rows.records["comm"][events] = comms[tails]
+    for row in np.flatnonzero(rows.records["flags"] & ESCAPED).tolist():
+        if rows.tails[row] >= 0:
+            rows.records["comm"][row] = unescape(known[rows.tails[row]].comm)
+    rows.records["flags"] &= ~np.uint32(ESCAPED)
 
 
 def _numbered(
@@ -349,13 +374,16 @@ def _labels_of(labels: Sequence[Label], rows: NDArray[np.intp]) -> Labels | None
 
 
 def _texts_of(
-    records: NDArray[np.void], members: NDArray[np.intp], texts: Mapping[int, ExecText]
-) -> dict[tuple[int, int], ExecText]:
-    """Return the arguments of execs, by cpu and seq."""
-    execs = np.flatnonzero(records["kind"] == KINDS["exec"])
-    places = zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
-    return {
-        place: texts[row]
-        for place, row in zip(places, members[execs].tolist(), strict=True)
-        if row in texts
-    }
+    rows: _Rows, batches: list[NDArray[np.intp]]
+) -> list[dict[tuple[int, int], ExecText]]:
+    """Return the arguments of the execs of each batch, by cpu and seq."""
+    batch_of = np.zeros(len(rows.tails), np.intp)
+    for at, members in enumerate(batches):
+        batch_of[members] = at
+    texts: list[dict[tuple[int, int], ExecText]] = [{} for _ in batches]
+    execs = np.array(sorted(rows.texts), np.intp)
+    records = take(rows.records, execs)
+    places = zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
+    for place, at, row in zip(places, batch_of[execs].tolist(), execs.tolist(), strict=True):
+        texts[at][place] = rows.texts[row]
+    return texts

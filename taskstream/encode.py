@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from operator import itemgetter
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
+from taskstream.argv import pack_argvs
 from taskstream.batch import Batch, Label, Origin, take
 from taskstream.columns import (
     SHORT_TEXT,
@@ -32,6 +34,7 @@ from taskstream.message import (
     ascii_comms,
     comm_of,
     event_keys,
+    exec_raws,
     exec_texts,
     marked,
     stamps_ms,
@@ -56,6 +59,9 @@ __all__ = [
 
 _ARGS_LOST = FLAGS["args_lost"].mask
 COMM_BYTES = 16
+
+MANY = 256
+"""From how many on arrays cost less than a look at each."""
 
 
 # --- one message per event -----------------------------------------------------------------------
@@ -145,11 +151,22 @@ def _packed_label(label: Label) -> bytes:
 
 
 def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
-    for filename, args in exec_texts(batch, execs):
-        yield _FILENAME + pack_utf8(filename) + _ARGV + pack_utf8s(args)
+    for filename, argv in zip(*_packed_args(batch, execs), strict=True):
+        yield _FILENAME + filename + _ARGV + argv
 
 
 _FILENAME, _ARGV = pack("filename"), pack("argv")
+
+
+def _packed_args(batch: Batch, execs: NDArray[np.void]) -> tuple[list[bytes], list[bytes]]:
+    """Return filename and argv of execs, packed."""
+    if len(execs) < MANY or (execs["flags"] & ESCAPED).any():
+        texts = list(exec_texts(batch, execs))
+        return [pack_utf8(name) for name, _ in texts], [pack_utf8s(args) for _, args in texts]
+    filenames, argvs = exec_raws(batch, execs)
+    packed, places = pack_argvs(argvs)
+    arrays = [packed[start:end] for start, end in pairwise(places.tolist())]
+    return list(map(pack_utf8, filenames)), arrays
 
 
 # --- one message per batch -----------------------------------------------------------------------
@@ -193,7 +210,7 @@ def encode_batch(
                 continue
             messages.values.append(value)
             messages.keys.append(key)
-            messages.stamps_ms.append(int(stamps_ms(part)[0]))
+            messages.stamps_ms.append(int(stamps_ms(part.part(slice(1)))[0]))
             messages.records.append(part.records)
             cast("list[int]", messages.events).append(len(part))
     return messages
@@ -213,20 +230,6 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
     strings: dict[str, int] = {}
     indexes = _string_indexes(records, strings)
     labels, label_rows = _batch_labels(batch, order)
-    packed_groups = [
-        _pack_group(
-            batch,
-            group,
-            records[group.rows],
-            row_template(group.kind, group.flags, labelled=bool(labels)).encode(
-                records[group.rows],
-                columns[group.rows],
-                indexes[group.rows],
-                *(numbers[group.rows] for numbers in label_rows),
-            ),
-        )
-        for group in groups
-    ]
     boot_ns = int(batch.records["boot_ns"][0])
     head = {
         "v": VERSION,
@@ -238,36 +241,40 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
         "clock": {"boot_ns": boot_ns, "wall_ns": boot_ns + batch.wall_offset_ns},
         "strings": list(strings),
     }
-    packed = bytearray([0x80 | len(head) + bool(labels) + 1])
-    for name, value in head.items():
-        packed += pack(name) + pack(value)
-    packed += labels
-    packed += pack("groups") + _array32(len(groups)) + b"".join(packed_groups)
-    return bytes(packed)
+    pieces: list[bytes | memoryview] = [bytes([0x80 | len(head) + bool(labels) + 1])]
+    pieces += [pack(name) + pack(value) for name, value in head.items()]
+    pieces += [labels, pack("groups"), _array32(len(groups))]
+    for group in groups:
+        here = records[group.rows]
+        rows = row_template(group.kind, group.flags, labelled=bool(labels)).encode(
+            here,
+            columns[group.rows],
+            indexes[group.rows],
+            *(numbers[group.rows] for numbers in label_rows),
+        )
+        pieces += [*_head_of(batch, group, here), pack("rows"), _array32(len(rows)), rows.data]
+    return b"".join(pieces)
 
 
 def _array32(entries: int) -> bytes:
     return b"\xdd" + entries.to_bytes(4, "big")
 
 
-def _pack_group(
-    batch: Batch, group: Group, records: NDArray[np.void], rows: NDArray[np.uint8]
-) -> bytes:
-    """Pack one group: kind, names of the fields, what exec has besides, and the rows."""
+def _head_of(batch: Batch, group: Group, records: NDArray[np.void]) -> Iterator[bytes]:
+    """Pack what a group says before its rows: kind, names of the fields, what exec has besides."""
     template = row_template(group.kind, group.flags, labelled=batch.labels is not None)
     names = [column.name for column in template.columns]
-    parts = {"kind": pack(group.kind), "fields": pack(names)}
+    parts = {"kind": [pack(group.kind)], "fields": [pack(names)]}
     if group.call:
-        parts["call"] = pack(group.call)
+        parts["call"] = [pack(group.call)]
     if group.kind == "exec" and not group.flags & _ARGS_LOST:
-        texts = list(exec_texts(batch, records))
-        parts["filename"] = pack_utf8s([filename for filename, _ in texts])
-        parts["argv"] = array_header(len(texts)) + b"".join([pack_utf8s(args) for _, args in texts])
-    packed = bytearray([0x80 | len(parts) + 1])
-    for name, value in parts.items():
-        packed += pack(name) + value
-    packed += pack("rows") + _array32(len(rows)) + rows.tobytes()
-    return bytes(packed)
+        filenames, argvs = _packed_args(batch, records)
+        parts["filename"] = [array_header(len(filenames)), *filenames]
+        parts["argv"] = [array_header(len(argvs)), *argvs]
+    yield bytes([0x80 | len(parts) + 1])
+    for name, values in parts.items():
+        yield pack(name)
+        yield from values
 
 
 def _batch_labels(batch: Batch, order: NDArray[np.intp]) -> tuple[bytes, list[NDArray[np.void]]]:
@@ -288,12 +295,35 @@ _LABEL_MAP = bytes([0x80 | len(Label._fields)])
 
 def _string_indexes(records: NDArray[np.void], strings: dict[str, int]) -> NDArray[np.void]:
     """Put the comms into the message's table of strings; return each record's index there."""
-    comms, escaped = records["comm"].tolist(), records["flags"] & ESCAPED
-    keys = list(zip(comms, escaped.tolist(), strict=True)) if escaped.any() else comms
-    indexes: dict[Any, int] = {}
-    for key in dict.fromkeys(keys):  # each once, in order of appearance
-        comm, bits = key if isinstance(key, tuple) else (key, 0)
+    escaped = records["flags"] & np.uint32(ESCAPED)
+    first, rows = _distinct(records["comm"], escaped)
+    order = np.argsort(first)  # of appearance
+    indexes = np.empty(len(first), np.uint32)
+    for number, comm, bits in zip(
+        order.tolist(),
+        records["comm"][first[order]].tolist(),
+        escaped[first[order]].tolist(),
+        strict=True,
+    ):
         text = escape(comm_of(comm)) if bits else comm_of(comm).decode()
-        indexes[key] = strings.setdefault(text, len(strings))
-    listed = list(map(indexes.__getitem__, keys))
-    return np.array(listed, np.uint32).view([("comm", "<u4")])
+        indexes[number] = strings.setdefault(text, len(strings))
+    return indexes[rows].view([("comm", "<u4")])
+
+
+def _distinct(
+    comms: NDArray[np.bytes_], escaped: NDArray[np.uint32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the comms that differ: return where each is first, and the number of each record's."""
+    if len(comms) >= MANY:
+        words = np.ascontiguousarray(comms).view(np.uint64).reshape(-1, 2)
+        mixed = words[:, 0] * _MIX[0] ^ words[:, 1] * _MIX[1] ^ escaped
+        _, first, rows = np.unique(mixed, return_index=True, return_inverse=True)
+        if (words[first][rows] == words).all() and (escaped[first][rows] == escaped).all():
+            return first, rows
+    keys = list(zip(comms.tolist(), escaped.tolist(), strict=True))
+    firsts = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+    numbers = {key: number for number, key in enumerate(firsts)}
+    return np.array(list(firsts.values())), np.array([numbers[key] for key in keys])
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)

@@ -20,6 +20,7 @@ __all__ = [
     "ascii_comms",
     "comm_of",
     "event_keys",
+    "exec_raws",
     "exec_texts",
     "marked",
     "stamps_ms",
@@ -117,6 +118,21 @@ def _places(records: NDArray[np.void]) -> Iterator[tuple[int, int]]:
 def comm_of(raw: bytes) -> bytes:
     """Cut a record's comm at its first NUL."""
     return raw.split(b"\0", 1)[0]
+
+
+def exec_raws(batch: Batch, execs: NDArray[np.void]) -> tuple[list[bytes], list[bytes]]:
+    """Return filenames and argvs of execs, all of them UTF-8.
+
+    Raises:
+        UnicodeDecodeError: one is not.
+    """
+    texts = list(map(batch.texts.__getitem__, _places(execs)))
+    filenames, argvs = [filename for filename, _ in texts], [argv for _, argv in texts]
+    for raws in (filenames, argvs):
+        joined = b"\0".join(raws)
+        if not joined.isascii():
+            joined.decode()  # a NUL ends every character, so all are valid if this is
+    return filenames, argvs
 
 
 def exec_texts(batch: Batch, execs: NDArray[np.void]) -> Iterator[tuple[bytes, list[bytes]]]:

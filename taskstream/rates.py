@@ -48,7 +48,8 @@ def count_column(records: NDArray[np.void]) -> NDArray[np.intp]:
     column = _BY_KIND[kind]
     column = column + ((kind == KINDS["fork"]) & ((flags & FLAGS["thread"].mask) != 0))
     column = column + ((kind == KINDS["exit"]) & ((flags & FLAGS["group_dead"].mask) != 0))
-    failed_exec = (kind == KINDS["fail"]) & np.isin(records["call"], _EXEC_CALLS)
+    call = records["call"]
+    failed_exec = (kind == KINDS["fail"]) & ((call == _EXEC_CALLS[0]) | (call == _EXEC_CALLS[1]))
     counted: NDArray[np.intp] = column + failed_exec
     return counted
 

@@ -136,6 +136,7 @@ class AppGroups:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self.groups = tuple(dict.fromkeys((*(rule.group for rule in rules), OTHER)))
+        self._texts = {rule.text for rule in rules if rule.of_cmdline}
         self._kept: dict[bytes, _Fits] = {}
 
     def match(self, comm: bytes, argv: bytes | None = None) -> str | None:
@@ -150,14 +151,18 @@ class AppGroups:
     def match_all(self, comms: Iterable[bytes], argvs: Iterable[bytes | None]) -> list[str | None]:
         """Return what `match` does, of many."""
         kept = self._kept.get
+        argvs = list(argvs)
+        # Most texts are in no command line at all: looked for in all at once, that costs little.
+        everything = b"\n".join(filter(None, argvs)).replace(b"\0", b" ")
+        present = {text for text in self._texts if text in everything}
         matched = []
         for comm, argv in zip(comms, argvs, strict=True):
             fits = kept(comm) or self._keep(comm)
             group = fits.group
-            if argv is not None and fits.before:
+            if present and argv is not None and not present.isdisjoint(fits.texts):
                 cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
                 for text, its_group in fits.before:
-                    if text in cmdline:
+                    if text in present and text in cmdline:
                         group = its_group
                         break
             matched.append(group)
@@ -175,7 +180,7 @@ class AppGroups:
             elif rule.matches_name(name):
                 group = rule.group
                 break
-        self._kept[comm] = _Fits(group, tuple(before))
+        self._kept[comm] = _Fits(group, tuple(before), frozenset(text for text, _ in before))
         return self._kept[comm]
 
 
@@ -185,3 +190,4 @@ class _Fits:
 
     group: str | None
     before: tuple[tuple[bytes, str], ...]
+    texts: frozenset[bytes]

@@ -7,6 +7,7 @@ import msgpack
 import pytest
 
 from taskstream import decode as decode_module
+from taskstream import tail as tail_module
 from taskstream.batch import Batch, Origin
 from taskstream.decode import Decoded, MessageDecoder
 from taskstream.encode import EventEncoder, encode_batch
@@ -155,6 +156,48 @@ def test_a_batch_has_one_clock_pair():
     values = SHAPES["event"](before) + SHAPES["event"](after)
     offsets = {found.wall_offset_ns for found in decode(values).batches}
     assert offsets == {before.wall_offset_ns, after.wall_offset_ns}
+
+
+def test_events_of_hosts_and_clocks_that_take_turns_come_back_in_order_of_appearance():
+    other = Origin("a-host", ORIGIN.boot_id, ORIGIN.run_ns)
+    turns = [
+        batch(
+            *(event("exec", seq=10 * turn + at, argv=b"%d\0" % turn) for at in range(3)),
+            origin=(ORIGIN, other)[turn % 2],
+            wall_offset_ns=WALL_OFFSET_NS + turn // 2 % 2,
+        )
+        for turn in range(12)
+    ]
+    decoder = MessageDecoder()
+    for _ in range(2):  # as one that learns the shape, and as one that knows it
+        found = decoder.decode([value for turn in turns for value in SHAPES["event"](turn)]).batches
+        places = [(one.origin, one.wall_offset_ns) for one in found]
+        assert places == [(turn.origin, turn.wall_offset_ns) for turn in turns[:4]]
+        for at, one in enumerate(found):
+            assert known(one) == known(turns[at::4])
+
+
+@pytest.mark.parametrize("comm", ["è", "èfilename", "èargv", "filename"])
+def test_a_name_that_looks_like_a_key_is_a_name(comm):
+    given = batch(
+        *(
+            event("exec", comm=comm.encode(), filename=comm.encode() * at, argv=b"\xa8filename\0")
+            for at in range(4)
+        ),
+        *(event("exec", comm=comm.encode(), argv="èfilename\0".encode()) for _ in range(4)),
+    )
+    decoder = MessageDecoder()
+    for _ in range(2):
+        assert known(decoder.decode(SHAPES["event"](given)).batches) == known(given)
+
+
+def test_a_decoder_that_forgets_tails_reads_the_same(monkeypatch):
+    monkeypatch.setattr(tail_module, "KEEP_TAILS", 2)
+    decoder = MessageDecoder()
+    for processes in (1, 5, 3, 5):
+        given = lives(processes)
+        assert known(decoder.decode(SHAPES["event"](given)).batches) == known(given)
+        assert len(decoder._tails.known) == processes
 
 
 def test_a_report_comes_back_and_is_no_event():
@@ -455,6 +498,11 @@ def test_a_rejected_message_is_named_by_its_position_and_spoils_no_other(encode)
     decoded = decode([b"bad", *good, b"worse"])
     assert [position for position, _ in decoded.rejected] == [0, len(good) + 1]
     assert known(decoded.batches) == known(lives(5))
+
+
+def test_a_rejected_exec_leaves_no_arguments_to_others():
+    (found,) = decode([msgpack.packb(one("exec") | {"host": 7}), msgpack.packb(one())]).batches
+    assert (len(found), found.texts) == (1, {})
 
 
 def test_a_flag_and_a_field_that_contradict_each_other_are_rejected_or_read_as_unknown():

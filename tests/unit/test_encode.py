@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from taskstream import encode as encode_module
 from taskstream import record, resource
 from taskstream.batch import Batch, Label, Origin
 from taskstream.encode import EventEncoder, encode_batch, shards
@@ -26,6 +27,58 @@ def encoded(given: Batch) -> list[dict[str, Any]]:
 
 def by_number(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(events, key=lambda e: (e["cpu"], e["seq"]))
+
+
+def crowd(count: int = 3 * encode_module.MANY, *more: dict[str, Any]) -> Batch:
+    """Return a batch of so many execs, and as many forks between them."""
+    events = []
+    for number in range(count):
+        argv = b"cc\0" + b"x" * (number % 70) + b"\0" + b"-v\0" * (number % 20)
+        values = {"filename": b"/bin/%d" % number, "argv": argv, "comm": b"cc-%d" % (number % 40)}
+        events.append(event("exec", **values | (more[number] if number < len(more) else {})))
+        events.append(event("fork"))
+    return batch(*events)
+
+
+def colliding_comms() -> tuple[bytes, bytes]:
+    """Return two comms that the mixture of their letters does not tell apart."""
+    first, second = (int(factor) for factor in encode_module._MIX)
+    ours = b"abcdefgh12345678"
+    low, high = (int.from_bytes(ours[at : at + 8], "little") for at in (0, 8))
+    other = int.from_bytes(b"abcdefgi", "little")
+    mixed = (low * first ^ high * second) % 2**64
+    rest = (mixed ^ other * first) * pow(second, -1, 2**64) % 2**64
+    return ours, b"abcdefgi" + rest.to_bytes(8, "little")
+
+
+# --- many together and one by one ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ({"comm": "ü".encode()}, {"argv": "ü\0".encode()}, {"filename": "/ü".encode()}),
+        ({"argv": b"\xff\0"}, {"filename": b"/\xff"}, {"comm": b"\xff\\"}),
+        ({"argv": b""}, {"argv": b"\0"}, {"argv": b"a\0cu"}),
+        tuple({"comm": comm} for comm in colliding_comms()),
+    ],
+    ids=["ascii", "utf8", "bytes", "cut", "colliding"],
+)
+def test_many_events_are_encoded_as_few_are(monkeypatch, more):
+    given = crowd(3 * encode_module.MANY, *more)
+    together = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
+    monkeypatch.setattr(encode_module, "MANY", 1 << 30)
+    one_by_one = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
+    assert together == one_by_one
+
+
+def test_comms_that_are_mixed_to_the_same_are_told_apart():
+    comms = colliding_comms()
+    given = crowd(encode_module.MANY, *({"comm": comm} for comm in comms))
+    records = given.records["comm"]
+    first, rows = encode_module._distinct(records, np.zeros(len(given), np.uint32))
+    assert records[first][rows].tolist() == records.tolist()
 
 
 # --- one message per event -----------------------------------------------------------------------

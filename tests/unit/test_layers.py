@@ -28,6 +28,7 @@ LAYERS = {
         "text",
     ],
     "pure": [
+        "argv",
         "asyncapi",
         "batch_message",
         "board",

@@ -1,10 +1,12 @@
 """Every event is counted once in each dimension that was asked for, under the right name."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from taskstream.batch import Label, Labels
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import KEEP_LABELS, UNKNOWN, Choice, Tally
@@ -286,6 +288,43 @@ def test_zombies_are_told_with_the_interval():
     assert filled.close(0, 1000)[1] == Zombies(2, 900)
     filled.add(batch(of("free", 950)))
     assert filled.close(0, 1000)[1] == Zombies(1, 100)
+
+
+# --- readers, who ask for less -------------------------------------------------------------------
+
+
+def reading(choice: Choice = EVERYTHING) -> Tally:
+    return Tally(SECOND, choice, rules=None, cgroups=CgroupNames(), is_zombie=None)
+
+
+def test_without_rules_an_event_is_in_the_group_that_it_names_or_in_other():
+    told = Labels([Label(app_group="web"), Label(app_group="db")], np.array([0, 1, 0]))
+    filled = reading()
+    filled.add(replace(batch(of("fork"), of("exec"), dead()), labels=told))
+    assert names(closed(filled, of("fork"), of("exec")), "app") == {"web": 2, "db": 1, "other": 2}
+
+
+def test_without_rules_every_other_dimension_is_as_with_them():
+    events = [of("fork"), of("exec"), dead(code=9), of("free")]
+    ours, theirs = closed(reading(), *events), closed(tally(), *events)
+    assert ours.keys() == theirs.keys()
+    assert {n: s for n, s in ours.items() if n != "app"} == {
+        n: s for n, s in theirs.items() if n != "app"
+    }
+
+
+def test_who_asks_for_neither_rules_nor_the_dead_follows_no_process():
+    filled = reading()
+    groups = closed(filled, of("fork"), of("exec"), dead())
+    assert filled.close(1, 2 * SECOND)[1] == Zombies(0, 0)
+    assert (len(filled.processes), names(groups, "app")) == (0, {"other": 3})
+
+
+def test_rules_that_come_later_decide_from_then_on():
+    filled = reading()
+    filled.add(batch(of("exec")))
+    filled.use(RULES, batch(of("task")).records, {})
+    assert names(closed(filled, of("exec")), "app") == {"other": 1, "web": 1}
 
 
 # --- memory --------------------------------------------------------------------------------------
