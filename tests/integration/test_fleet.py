@@ -239,6 +239,23 @@ def frozen(process: subprocess.Popen[str]) -> Iterator[None]:
     process.send_signal(signal.SIGCONT)
 
 
+def test_a_member_outlives_its_broker_and_goes_on_where_it_was():
+    """Away for longer than a transaction, a message and the member's session may last."""
+    with KafkaCluster() as cluster:
+        topic = Topic(cluster)
+        topic.hold([Run(seed=seed).on(f"web-{seed}") for seed in range(HOSTS)])
+        with start(*topic.words()) as one:
+            topic.publish(most=100)
+            time.sleep(5)
+            cluster.kill()
+            time.sleep(15)
+            cluster.restart()
+            topic.publish()
+            topic.wait()
+            assert "waiting for broker" in ended(one)
+        assert topic.drawn() == topic.agents
+
+
 def test_members_with_other_options_are_refused(topic):
     topic.publish()
     taskstream(*topic.words("-e"))
