@@ -110,6 +110,7 @@ class Reader:
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
         self._from_end, self._whole_topics = from_end, whole_topics
         self._member: str | None = None
+        self._failure: BaseException | None = None
         self.ends: dict[Place, int] = {}
         self._at_end: set[Place] = set()
         self._places: set[Place] = set()
@@ -140,9 +141,13 @@ class Reader:
             else:
                 self._consumer.subscribe(
                     list(topics),
-                    on_assign=lambda _, given: self._assigned(given),
-                    on_revoke=lambda _, taken: self._revoked(taken, self._on_losing),
-                    on_lost=lambda _, taken: self._revoked(taken, self._on_lost),
+                    on_assign=lambda _, given: self._called(lambda: self._assigned(given)),
+                    on_revoke=lambda _, taken: self._called(
+                        lambda: self._revoked(taken, self._on_losing)
+                    ),
+                    on_lost=lambda _, taken: self._called(
+                        lambda: self._revoked(taken, self._on_lost)
+                    ),
                 )
         except BaseException:
             self._consumer.close()
@@ -154,6 +159,16 @@ class Reader:
         return self._connection.trouble
 
     # --- whose partitions ---
+
+    def _called(self, what: Callable[[], None]) -> None:
+        """Do what librdkafka called for; `read` raises what goes wrong.
+
+        A consumer that met an exception in the midst of a rebalance may not close any more.
+        """
+        try:
+            what()
+        except BaseException as error:
+            self._failure = self._failure or error
 
     def _assigned(self, given: Sequence[TopicPartition]) -> None:
         self._begin(self._committed(given))
@@ -191,8 +206,10 @@ class Reader:
         self._on_gained(places)
 
     def _revoked(self, taken: Sequence[TopicPartition], told: Told) -> None:
-        told([Place(one.topic, one.partition) for one in taken])
-        self._give_up(taken)
+        try:
+            told([Place(one.topic, one.partition) for one in taken])
+        finally:
+            self._give_up(taken)
 
     def _give_up(self, taken: Sequence[TopicPartition]) -> None:
         self._consumer.incremental_unassign(list(taken))
@@ -258,7 +275,10 @@ class Reader:
         last: dict[tuple[Any, Any], Message] = {}
         eofs: dict[tuple[Any, Any], int] = {}
         self._moved.clear()
-        for message in self._consumer.consume(most, timeout_s):
+        messages = self._consumer.consume(most, timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        for message in messages:
             # (A Place would cost as much as all the rest.)
             place: tuple[Any, Any] = message.topic(), message.partition()
             error = message.error()

@@ -244,7 +244,8 @@ def test_a_member_outlives_its_broker_and_goes_on_where_it_was():
     with KafkaCluster() as cluster:
         topic = Topic(cluster)
         topic.hold([Run(seed=seed).on(f"web-{seed}") for seed in range(HOSTS)])
-        with start(*topic.words()) as one:
+        one = start(*topic.words())
+        try:
             topic.publish(most=100)
             time.sleep(5)
             cluster.kill()
@@ -253,6 +254,9 @@ def test_a_member_outlives_its_broker_and_goes_on_where_it_was():
             topic.publish()
             topic.wait()
             assert "waiting for broker" in ended(one)
+        finally:
+            one.kill()
+            one.communicate()
         assert topic.drawn() == topic.agents
 
 
