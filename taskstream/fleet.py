@@ -274,6 +274,15 @@ class FleetMember:
         """Why nothing is written at present; empty while all is well."""
         return self.reader.trouble or self._trouble
 
+    @property
+    def share(self) -> str:
+        """What this member has of the work."""
+        counts, places = self.reader.counts, self.reader.places
+        has = {topic: sum(place.topic == topic for place in places) for topic in counts}
+        return "has " + ", ".join(
+            f"{has[topic]} of {count} partitions of {topic}" for topic, count in counts.items()
+        )
+
     def close(self) -> None:
         """Leave the group."""
         self.reader.close()

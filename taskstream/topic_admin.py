@@ -5,6 +5,7 @@ Rim: touches a broker through confluent-kafka's admin client.
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -127,4 +128,12 @@ class TopicAdmin:
 
     def _away(self, error: KafkaException) -> BrokerError:
         self._client.poll(0)  # tells why
+        if not self._refusal:
+            with suppress(KafkaException):
+                self._client.list_topics(timeout=1)
+                return BrokerError(
+                    f"broker {self._bootstrap} cannot be asked to make or describe topics "
+                    f"({error.args[0].str()}): the broker inside `taskstream run` cannot; "
+                    "take a real Kafka, as `make kafka` starts one"
+                )
         return no_answer(self._bootstrap, error, self._refusal)

@@ -240,13 +240,16 @@ def _outlet(
 
 def _stop(source: Reader | FleetMember, stopped: Stop) -> Callable[[], bool]:
     """Return what tells when to stop, and says meanwhile why nothing comes."""
-    told = ""
+    trouble = share = ""
 
     def stop() -> bool:
-        nonlocal told
-        if source.trouble != told:
-            told = source.trouble
-            _say(told or "the broker answers again")
+        nonlocal trouble, share
+        if source.trouble != trouble:
+            trouble = source.trouble
+            _say(trouble or "the broker answers again")
+        if isinstance(source, FleetMember) and source.share != share:
+            share = source.share
+            _say(share)
         return stopped.asked
 
     return stop

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from taskstream.broker import EmbeddedBroker
 from tests.agent_run import HOST, PARTITIONS, Run
 from tests.command import ROOT, start, taskstream
 from tests.kafka.cluster import KafkaCluster
@@ -210,7 +211,9 @@ def test_members_that_join_and_leave_hand_over_what_they_have_in_mind(topic, mem
         time.sleep(1)
     topic.publish()
     topic.wait()
-    ended(members[2])
+    said = ended(members[2])
+    assert f"has {PARTITIONS} of {PARTITIONS} partitions of {topic.name}" in said
+    assert re.search(f"has [0-2] of {PARTITIONS} partitions of {topic.name}", said)
     assert topic.drawn() == topic.agents
 
 
@@ -258,6 +261,13 @@ def test_a_member_outlives_its_broker_and_goes_on_where_it_was():
             one.kill()
             one.communicate()
         assert topic.drawn() == topic.agents
+
+
+def test_the_broker_inside_the_agent_is_told_from_a_real_one():
+    with EmbeddedBroker() as broker:
+        done = taskstream("rates", "--bootstrap", broker.address, "--group", "g", "--to", "kafka")
+    assert done.code == 1
+    assert "the broker inside `taskstream run` cannot; take a real Kafka" in done.err
 
 
 def test_members_with_other_options_are_refused(topic):
