@@ -28,6 +28,9 @@ __all__ = ["Closing"]
 
 _EVENTS = len(COUNTS)
 
+KEEP_NAMES = 4_096
+"""Of how many cgroups the engine's names are kept; those that were told first are forgotten."""
+
 
 @dataclass(slots=True)
 class Closing:
@@ -88,9 +91,17 @@ class Closing:
         for report in partial.reports:
             interval = report.interval
             for _, path, name in interval.cgroups if interval is not None else ():
-                self._names[classify(path).name] = name
+                self._name(classify(path).name, name)
             if interval is not None and interval.end_ns > self._end_ns:
                 self._open.setdefault(interval.end_ns, (partial.read_ms, report))
+
+    def _name(self, derived: str, name: str) -> None:
+        """Take note of an engine's name for what the path alone names otherwise."""
+        self._names.pop(derived, None)
+        if name != derived:
+            self._names[derived] = name
+        if len(self._names) > KEEP_NAMES:
+            del self._names[next(iter(self._names))]
 
     # --- what goes out ---
 

@@ -15,19 +15,23 @@ from numpy.typing import NDArray
 from taskstream.batch import Batch, Labels, Origin, take
 from taskstream.cells import SECOND_NS, Cells, cells_from_list, cells_to_list
 from taskstream.charge import Charges
+from taskstream.columns import pack
 from taskstream.decode import Decoded
 from taskstream.errors import MessageError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Choice, Tally
-from taskstream.ledger import Ledger
+from taskstream.ledger import Ledger, Numbers
 from taskstream.record import KINDS, VERSION
 from taskstream.report import Report
 
 __all__ = ["Partial", "PartialSums", "last_second"]
 
-MOST_GROUPS = 5_000
-"""Groups of one message, so that it stays below the megabyte that brokers take."""
+MOST_BYTES = 900_000
+"""Of one message; brokers take a megabyte."""
+
+KEEP_REPORTS = 4_096
+"""By how many a report may come behind later ones and still be told from a copy."""
 
 KEEP_CGROUPS = 16_384
 """Of how many cgroups of a run the paths are kept; events tell them again."""
@@ -57,18 +61,48 @@ class Partial:
     again: int = 0
     late: int = 0
 
-    def parts(self) -> Iterator["Partial"]:
-        """Yield the same in portions that are short enough for a message; at least one."""
-        part = replace(self, cells={}, charged=self.charged, reports=self.reports)
-        groups = 0
-        for second, dimensions in self.cells.items():
-            more = sum(map(len, dimensions.values()))
-            if part.cells and groups + more > MOST_GROUPS:
-                yield part
-                part, groups = Partial(self.origin, self.read_ms, self.wall_offset_ns), 0
-            part.cells[second] = dimensions
-            groups += more
-        yield part
+    def messages(self, more: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> Iterator[bytes]:
+        """Yield the same as messages that are short enough for a broker; at least one.
+
+        Reports come last: whoever closes an interval has the charges that belong to it.
+
+        Args:
+            more: Members that every message has, too.
+            most_bytes: Length of the longest message, if it can be divided so far.
+        """
+        value = pack({**more, **self.to_map()})
+        halves = self._halves() if len(value) > most_bytes else None
+        if halves is None:
+            yield value
+            return
+        for half in halves:
+            yield from half.messages(more, most_bytes)
+
+    def _halves(self) -> "tuple[Partial, Partial] | None":
+        """Divide it; None if there is nothing to be divided."""
+        rest = Partial(self.origin, self.read_ms, self.wall_offset_ns)
+        if self.reports and (self.cells or self.charged):
+            rest.reports = self.reports
+            return replace(self, reports=[]), rest
+        if len(self.reports) > 1:
+            middle = len(self.reports) // 2
+            rest.reports = self.reports[middle:]
+            return replace(self, reports=self.reports[:middle]), rest
+        groups = [
+            (charged, second, dimension, name, counts)
+            for charged, cells in ((False, self.cells), (True, self.charged))
+            for second, dimensions in cells.items()
+            for dimension, named in dimensions.items()
+            for name, counts in named.items()
+        ]
+        if len(groups) < 2:
+            return None
+        first = replace(self, cells={}, charged={})
+        for at, (charged, second, dimension, name, counts) in enumerate(groups):
+            half = first if at < len(groups) // 2 else rest
+            cells = half.charged if charged else half.cells
+            cells.setdefault(second, {}).setdefault(dimension, {})[name] = counts
+        return first, rest
 
     def to_map(self) -> dict[str, Any]:
         """Return the message's map; charges of its reports are in ``charged`` already."""
@@ -117,6 +151,20 @@ class _Run:
     touched_ms: int = 0
     charges: list[Charges] = field(default_factory=list)
     due: list[tuple[int, Charges]] = field(default_factory=list)
+    reports: Numbers | None = None
+    reported_ns: int = -1
+
+    def is_new(self, report: Report) -> bool:
+        """Tell a report from a copy of it; those of older agents have no number but the order."""
+        if report.number is None:
+            new = report.boot_ns > self.reported_ns
+            self.reported_ns = max(self.reported_ns, report.boot_ns)
+            return new
+        if self.reports is None:
+            self.reports = Numbers(max(0, report.number - KEEP_REPORTS))
+        new = bool(self.reports.add(np.array([report.number], np.uint64))[0])
+        self.reports.raise_to(self.reports.top - KEEP_REPORTS)
+        return new
 
 
 class PartialSums:
@@ -170,8 +218,10 @@ class PartialSums:
             tally.meet(take(records, running), {})
 
     def report(self, report: Report, read_ms: int) -> None:
-        """Take an agent's report."""
+        """Take an agent's report, if it is no copy."""
         partial, run = self._of(report.origin, read_ms)
+        if not run.is_new(report):
+            return
         partial.reports.append(report)
         if report.charges is not None:
             run.charges.append(report.charges)
@@ -247,6 +297,8 @@ class PartialSums:
             "touched_ms": run.touched_ms,
             "ledger": self.ledger.to_map(origin) if origin in self.ledger else None,
             "charges": [charges.to_map() for charges in run.charges],
+            "reports": run.reports.to_list() if run.reports is not None else None,
+            "reported_ns": run.reported_ns,
         }
 
     def restore(self, origin: Origin, map_: Mapping[str, Any]) -> None:
@@ -255,6 +307,9 @@ class PartialSums:
         run.partial = None
         self._changed.discard(origin)
         run.charges = [Charges.from_map(charges) for charges in map_["charges"]]
+        if map_["reports"] is not None:
+            run.reports = Numbers.from_list(map_["reports"])
+        run.reported_ns = map_["reported_ns"]
         if map_["ledger"] is not None:
             self.ledger.restore(origin, map_["ledger"])
 

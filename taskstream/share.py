@@ -176,8 +176,7 @@ class Share:
     def _partial(self, partial: Partial) -> Iterator[Outgoing]:
         host = partial.origin.host
         home = home_of(host, self._counts[self._topics.partials])
-        for part in partial.parts():
-            value = pack({"by": self._by} | part.to_map())
+        for value in partial.messages({"by": self._by}):
             yield Outgoing(self._topics.partials, home, host.encode(), value)
 
     def _progress(self, read_to_ms: Mapping[int, int]) -> Iterator[Outgoing]:
