@@ -4,9 +4,10 @@ Joint. Each member reads partitions of the events and of the partial sums, and w
 from them (``taskstream.share``) together with how far it has read, in one transaction.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Self
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from taskstream.errors import BrokerError, ConfigError, MessageError
 from taskstream.fleet_topic import ChangelogPlan, GroupTopics, PartialsPlan, check_counts
 from taskstream.grouping.tally import Choice
 from taskstream.reducer import Outlet, RecountTotals
-from taskstream.share import Share
+from taskstream.share import FORMAT, Share
 from taskstream.sink.transaction import AbortedError, Transactions
 from taskstream.topic import TopicPlan
 from taskstream.topic_admin import TopicAdmin
@@ -32,6 +33,20 @@ MOST_ABORTS = 5
 
 SEEN_S = 10
 """How long brokers may take to know of a topic that was made."""
+
+TERMS_KEY = b"terms"
+"""Key, in partition 0 of the changelog of closing, of what all members do alike."""
+
+OURS = {
+    "enable.auto.commit",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "transactional.id",
+}
+"""Settings of librdkafka without which nothing is exactly once."""
 
 SESSION_MS = 10_000
 """How long a member may be silent before its partitions are given to others."""
@@ -48,6 +63,7 @@ class FleetOptions:
         instance: Name of this member, under which it finds its partitions again when it comes
             back soon; None for none.
         choice: By what to count beside the outcomes.
+        output: What becomes of the intervals: where they go, in which format, by whose formulas.
         late_s: How far, in seconds, an event may come behind others, or behind its report.
         window_s: How long windows are; 0 for the agents' own intervals.
         from_end: Where the group has read nothing yet, begin with what comes from now on.
@@ -59,10 +75,24 @@ class FleetOptions:
     group: str
     instance: str | None = None
     choice: Choice = field(default_factory=Choice)
+    output: str = ""
     late_s: float = 10
     window_s: int = 0
     from_end: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def terms(self) -> bytes:
+        """Return what must be the same for all members."""
+        by = [name for name, value in asdict(self.choice).items() if value is True]
+        terms = {
+            "topic": self.topic,
+            "by": ["system", *by],
+            "limit": self.choice.limit,
+            "window_s": self.window_s,
+            "output": self.output,
+            "format": FORMAT,
+        }
+        return json.dumps(terms).encode()
 
 
 def make_topics(options: FleetOptions, output: str | None) -> GroupTopics:
@@ -131,18 +161,21 @@ class FleetMember:
         self._options, self._topics, self._output = options, topics, output
         self._aborts, self._rewind, self._trouble = 0, False, ""
         self._committed: dict[Place, int] = {}
-        name = f"{options.group}-{options.instance or uuid4()}"
+        for setting in OURS & set(options.settings):
+            raise ConfigError(f"--kafka {setting}: it is part of how a group works, and stays")
+        name = f"{options.group}/{options.instance or uuid4()}"
         consumer = {"session.timeout.ms": str(SESSION_MS)}
         if options.instance is not None:
             consumer["group.instance.id"] = options.instance
         self._transactions = Transactions(options.bootstrap, name, options.settings)
         self._state = StateReader(options.bootstrap, options.settings)
+        self._agree()
         self.reader = Reader(
             options.bootstrap,
             [topics.events, topics.partials],
             group=options.group,
             from_end=options.from_end,
-            whole_topics=[topics.partials],
+            beside=topics.partials,
             on_gained=self._gained,
             on_losing=self._losing,
             on_lost=self._lost,
@@ -157,6 +190,23 @@ class FleetMember:
             window_s=options.window_s,
         )
 
+    def _agree(self) -> None:
+        """Be the first of the group to say what it does, or see that it does the same.
+
+        Raises:
+            ConfigError: others do something else.
+        """
+        place, ours = (self._topics.closing, 0), self._options.terms()
+        said = self._state.read([place])[place].get(TERMS_KEY)
+        if said is None:
+            self._transactions.write([Outgoing(*place, TERMS_KEY, ours)])
+            said = self._state.read([place])[place].get(TERMS_KEY)
+        if said != ours:
+            raise ConfigError(
+                f"group {self._options.group} was started as {(said or b'').decode()}, "
+                f"and this is {ours.decode()}: start all members alike, or name another --group"
+            )
+
     @property
     def totals(self) -> RecountTotals:
         """What this member's part of the work amounts to."""
@@ -165,6 +215,12 @@ class FleetMember:
     # --- whose partitions ---
 
     def _gained(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place.partition >= self.reader.counts[place.topic]:
+                raise ConfigError(
+                    f"topic {place.topic} has more partitions than when this member was started: "
+                    "start all members of the group again"
+                )
         logs = {place: (self._log(place), place.partition) for place in places}
         try:
             kept = self._state.read(list(logs.values()))
@@ -172,6 +228,7 @@ class FleetMember:
             self._rewind, self._trouble = True, str(error)
             return
         for place, log in logs.items():
+            kept[log].pop(TERMS_KEY, None)
             try:
                 self._share.gain(*place, kept[log])
             except MessageError as error:
@@ -209,7 +266,10 @@ class FleetMember:
                 continue
             now_ms = time.time_ns() // 1_000_000
             events = sum(self._share.take(*one.place, one.values, now_ms) for one in stretches)
-            most = most_messages(sum(len(one.values) for one in stretches), events)
+            messages = sum(
+                len(one.values) for one in stretches if one.place.topic == self._topics.events
+            )
+            most = most_messages(messages, events)
             idle = exit_at_end and self.reader.at_end
             if time.monotonic() >= due or idle:
                 busy = self._commit(progress=not idle)
@@ -236,6 +296,8 @@ class FleetMember:
         }
         if not messages and not ends:
             return False
+        # With no offset at all the broker would not look at who commits.
+        ends = ends or dict(self.reader.ends)
         try:
             written = self._transactions.commit(
                 messages,

@@ -24,7 +24,7 @@ from taskstream.partial import Partial, PartialSums
 from taskstream.record import VERSION
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 
-__all__ = ["Share"]
+__all__ = ["FORMAT", "Share"]
 
 FORMAT = 1
 """Of partial sums and changelogs; members that write another one cannot share the work."""

@@ -143,6 +143,8 @@ def rates(
     if group is None and (instance is not None or to == "kafka"):
         given = "--instance" if instance is not None else "--to kafka"
         raise click.UsageError(f"{given} needs --group, the name under which progress is kept")
+    if "/" in (instance or ""):
+        raise click.BadParameter("a name without a slash is wanted", param_hint="--instance")
     if group is not None and bootstrap is None:
         raise click.UsageError("--group needs --bootstrap: files are read alone")
     if group is not None and apps_groups is not None:
@@ -171,6 +173,7 @@ def rates(
                 group=group,
                 instance=instance,
                 choice=choice,
+                output=f"{output} {message} {semantics}" if to == "kafka" else to or "lines",
                 late_s=late_s,
                 window_s=window_s,
                 from_end=from_end,

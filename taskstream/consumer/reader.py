@@ -75,7 +75,9 @@ class Reader:
         group: Share the partitions with the other members of this group (cooperatively: what
             moves is taken from one and given to another, the rest goes on); None to read all.
         from_end: Where nothing was committed, begin with what comes from now on.
-        whole_topics: Topics that are read from their beginning, ``from_end`` or not.
+        beside: A topic of ``topics`` that no member asks for: whoever has a partition of another
+            has the one with the same number of this, too. It is read from its beginning,
+            ``from_end`` or not.
         on_gained: Told of partitions before their first message comes.
         on_losing: Told of partitions while they are this member's still, to commit.
         on_lost: Told of partitions that are another's already: nothing of them may be committed.
@@ -99,7 +101,7 @@ class Reader:
         *,
         group: str | None = None,
         from_end: bool = False,
-        whole_topics: Sequence[str] = (),
+        beside: str | None = None,
         on_gained: Told = lambda _places: None,
         on_losing: Told = lambda _places: None,
         on_lost: Told = lambda _places: None,
@@ -108,7 +110,7 @@ class Reader:
     ) -> None:
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
-        self._from_end, self._whole_topics = from_end, whole_topics
+        self._from_end, self._beside = from_end, beside
         self._member: str | None = None
         self._failure: BaseException | None = None
         self.ends: dict[Place, int] = {}
@@ -140,7 +142,7 @@ class Reader:
                 self._gain(places)
             else:
                 self._consumer.subscribe(
-                    list(topics),
+                    [topic for topic in topics if topic != beside],
                     on_assign=lambda _, given: self._called(lambda: self._assigned(given)),
                     on_revoke=lambda _, taken: self._called(
                         lambda: self._revoked(taken, self._on_losing)
@@ -171,7 +173,15 @@ class Reader:
             self._failure = self._failure or error
 
     def _assigned(self, given: Sequence[TopicPartition]) -> None:
-        self._begin(self._committed(given))
+        self._begin(self._committed(self._pairs(given)))
+
+    def _pairs(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Return partitions with those beside them."""
+        if self._beside is None:
+            return list(places)
+        there = self.counts[self._beside]
+        beside = [TopicPartition(self._beside, p.partition) for p in places if p.partition < there]
+        return [*places, *beside]
 
     def _committed(self, given: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Return where to begin.
@@ -196,7 +206,7 @@ class Reader:
             if one.offset >= 0:
                 self.ends[Place(one.topic, one.partition)] = one.offset
             else:
-                late = self._from_end and one.topic not in self._whole_topics
+                late = self._from_end and one.topic != self._beside
                 one.offset = OFFSET_END if late else OFFSET_BEGINNING
         self._consumer.incremental_assign(stored)
         self._gain([Place(one.topic, one.partition) for one in stored])
@@ -206,10 +216,11 @@ class Reader:
         self._on_gained(places)
 
     def _revoked(self, taken: Sequence[TopicPartition], told: Told) -> None:
+        pairs = self._pairs(taken)
         try:
-            told([Place(one.topic, one.partition) for one in taken])
+            told([Place(one.topic, one.partition) for one in pairs])
         finally:
-            self._give_up(taken)
+            self._give_up(pairs)
 
     def _give_up(self, taken: Sequence[TopicPartition]) -> None:
         self._consumer.incremental_unassign(list(taken))

@@ -4,7 +4,8 @@ Rim: touches a broker through confluent-kafka.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -75,7 +76,7 @@ class Transactions:
             "on_delivery": self._on_delivery,
         }
         # A message may not outlive its transaction.
-        config["delivery.timeout.ms"] = int(config["transaction.timeout.ms"])
+        config["delivery.timeout.ms"] = config["transaction.timeout.ms"]
         self._config = config
         self._producer = make_client(Producer, config)
         try:
@@ -111,6 +112,29 @@ class Transactions:
             AbortedError: neither came about; the reader must go back to what was committed.
             BrokerError: nothing can be written any more.
         """
+        with self._transaction(messages):
+            shown = membership()
+            if shown is None:
+                raise AbortedError("this member was put out of the group", away=True)
+            offsets = [TopicPartition(*end) for end in ends]
+            self._step(lambda: self._producer.send_offsets_to_transaction(offsets, shown, ANSWER_S))
+        return dict(self._written)
+
+    def write(self, messages: Iterable[Outgoing]) -> None:
+        """Write messages that follow from nothing that was read.
+
+        Raises:
+            BrokerError: they cannot be written.
+        """
+        try:
+            with self._transaction(messages):
+                pass
+        except AbortedError as error:
+            raise BrokerError(f"transaction {self._id} on {self._bootstrap}: {error}") from None
+
+    @contextmanager
+    def _transaction(self, messages: Iterable[Outgoing]) -> Iterator[None]:
+        """Begin one, write messages, and commit it after what is done meanwhile."""
         self._failed = None
         self._written.clear()
         try:
@@ -124,16 +148,11 @@ class Transactions:
                 raise AbortedError(self._failed.str(), away=away)
             if left:
                 raise AbortedError(f"{left} messages were not acknowledged", away=True)
-            shown = membership()
-            if shown is None:
-                raise AbortedError("this member was put out of the group", away=True)
-            offsets = [TopicPartition(*end) for end in ends]
-            self._step(lambda: self._producer.send_offsets_to_transaction(offsets, shown, ANSWER_S))
+            yield
             self._step(lambda: self._producer.commit_transaction(ANSWER_S))
         except KafkaException as error:
             raise self._lost(error) from None
         self._open = False
-        return dict(self._written)
 
     def abort(self) -> None:
         """End a transaction that did not come about, if there is one.

@@ -275,8 +275,13 @@ def test_members_with_other_options_are_refused(topic):
     taskstream(*topic.words("-e"))
     done = taskstream(*topic.words("-e", "--window", "60"))
     assert done.code == 1
-    assert "window_s 60" in done.err
-    assert "start all of them with the same options" in done.err
+    assert '"window_s": 60' in done.err
+    assert "start all members alike, or name another --group" in done.err
+    done = taskstream(*[word for word in topic.words("-e") if word not in ("--to", "kafka")])
+    assert done.code == 1
+    assert '"output": "lines"' in done.err
+    done = taskstream(*topic.words("--kafka", "isolation.level=read_uncommitted"))
+    assert "--kafka isolation.level: it is part of how a group works" in done.err
 
 
 @pytest.mark.parametrize("members", [1, 2, 4])
