@@ -205,15 +205,30 @@ def test_members_that_join_and_leave_hand_over_what_they_have_in_mind(topic, mem
         members.append(member())
         topic.publish(most=60)
         time.sleep(2)
+    said = ""
     for one in members[:2]:
-        ended(one)
+        said += ended(one)
         topic.publish(most=60)
         time.sleep(1)
     topic.publish()
     topic.wait()
+    assert f"has 2 of {PARTITIONS} partitions of {topic.name}, 2 of {PARTITIONS}" in said
     said = ended(members[2])
     assert f"has {PARTITIONS} of {PARTITIONS} partitions of {topic.name}" in said
     assert re.search(f"has [0-2] of {PARTITIONS} partitions of {topic.name}", said)
+    assert topic.drawn() == topic.agents
+
+
+@pytest.mark.parametrize("step", [4, 5])
+def test_a_member_takes_over_from_one_that_was_killed_within_a_transaction(topic, member, step):
+    topic.publish(most=100)
+    words = [sys.executable, "-c", KILLED, str(step), "before", *topic.words()]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE) as killed:
+        assert killed.wait(30) == -signal.SIGKILL
+    other = member()
+    topic.publish()
+    topic.wait()
+    ended(other)
     assert topic.drawn() == topic.agents
 
 

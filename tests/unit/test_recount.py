@@ -89,6 +89,17 @@ def test_a_topic_that_was_written_twice_counts_once(shape):
     assert recounter.totals.again + recounter.totals.refused == 1200
 
 
+def test_what_is_published_twice_in_a_row_counts_once_lost_events_included():
+    run = Run(lost=0.2)
+    doubled = {
+        place: [value for one in values for value in (one, one)]
+        for place, values in run.partitions("event").items()
+    }
+    keeper, recounter = recount(chunked(doubled, 4))
+    assert keeper.drawn[HOST.host] == run.drawn
+    assert recounter.totals.complete
+
+
 def test_every_host_has_its_own_charts():
     runs = [Run(replace(HOST, host=f"web-{n}"), seed=n) for n in range(5)]
     chunks = [c for n, run in enumerate(runs) for c in chunked(run.partitions("event"), n)]

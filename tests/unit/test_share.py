@@ -3,12 +3,17 @@
 from collections import defaultdict
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
+from taskstream.closing import Closing
 from taskstream.errors import ConfigError
 from taskstream.grouping.tally import Choice
+from taskstream.interval import Interval
+from taskstream.partial import Partial, PartialSums
 from tests.agent_run import CHOICE, HOST, Keeper, Run
+from tests.agent_run import drawn as drawn_of
 from tests.fleet import TOPICS, Group
 from tests.unit.test_recount import recount
 
@@ -123,6 +128,29 @@ def test_an_interval_that_lacks_events_is_closed_when_everyone_has_read_on(runs)
         member.commit(LONG_MS)
     assert len(group.told) == len(runs[0].drawn)
     assert sum(interval.unseen for _, interval in group.told) == 9
+
+
+def test_a_partial_sum_is_cut_into_messages_that_a_broker_takes_and_nothing_changes(runs):
+    (run,) = (run for run in runs if run.origin.host == "web-1")  # its ring lost events
+    sums = PartialSums(CHOICE, 10**10)
+    for batch in run.batches:
+        sums.add(batch, 5)
+    for report in run.reports:
+        sums.report(report, 5)
+    (whole,) = sums.take()
+    assert whole.charged
+    found = []
+    for most_bytes in (1 << 30, 9_000, 2_500):
+        messages = list(whole.messages({"by": {}}, most_bytes))
+        assert len(messages) == 1 or max(map(len, messages)) <= most_bytes
+        told: list[Interval] = []
+        closing = Closing(run.origin, CHOICE)
+        for message in messages:
+            closing.add(Partial.from_map(msgpack.unpackb(message)))
+            told += closing.close(0)
+        found.append(([drawn_of(run.origin, interval) for interval in told], closing.again))
+    assert found[0][0] == run.drawn
+    assert found[1] == found[2] == found[0]
 
 
 def test_windows_are_those_of_one_reader_alone(runs):
