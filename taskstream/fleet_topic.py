@@ -49,7 +49,7 @@ class GroupTopics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialsPlan(TopicPlan):
-    """The topic of the partial sums: kept for as long as events are, since none may be missed."""
+    """The topic of the partial sums: kept for a week, as events are unless somebody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
