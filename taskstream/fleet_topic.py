@@ -49,7 +49,7 @@ class GroupTopics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialsPlan(TopicPlan):
-    """The topic of the partial sums: kept for a week, as events are unless somebody says otherwise."""
+    """The topic of the partial sums: kept for a week, as events are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
