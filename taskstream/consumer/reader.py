@@ -382,8 +382,15 @@ class Reader:
             ) from None
 
     def close(self) -> None:
-        """Leave the group and the broker."""
+        """Leave the group and the broker.
+
+        Raises:
+            Exception: what `on_losing` raised, unless `read` has raised something before.
+        """
+        before = self._failure
         self._consumer.close()
+        if before is None and self._failure is not None:
+            raise self._failure
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,40 @@
+"""What goes wrong while partitions change hands reaches the caller, and nothing hangs."""
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from taskstream.broker import EmbeddedBroker
+from taskstream.consumer.reader import Reader
+from taskstream.errors import BrokerError
+from tests.topic import wait_until
+
+TOPIC = "taskstream.events"
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        producer = Producer({"bootstrap.servers": broker.address})
+        producer.produce(TOPIC, b"makes the topic")
+        producer.flush(10)
+        yield broker
+
+
+def refuse(_places: object) -> None:
+    raise BrokerError("refused")
+
+
+def test_an_error_at_gaining_partitions_is_raised_by_read_and_the_reader_closes(broker):
+    reader = Reader(broker.address, [TOPIC], group="g", on_gained=refuse)
+    with pytest.raises(BrokerError, match="refused"):
+        wait_until(lambda: reader.read(0.1))
+    reader.close()
+
+
+def test_an_error_at_giving_partitions_up_at_the_end_is_raised_by_close(broker):
+    reader = Reader(broker.address, [TOPIC], group="g", on_losing=refuse)
+    wait_until(lambda: reader.read(0.1) or reader.places)
+    with pytest.raises(BrokerError, match="refused"):
+        reader.close()
