@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.grouping.tally import Counts
+from taskstream.grouping.counts import Counts
 from taskstream.interval import COLUMNS
 from taskstream.record import COUNTS
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from taskstream.batch import Origin
 from taskstream.cells import SECOND_NS, Cells, add, cells_from_list, cells_to_list, host_of
 from taskstream.grouping.cgroup import classify
+from taskstream.grouping.choice import Choice
+from taskstream.grouping.counts import Counts
 from taskstream.grouping.roll import Roll
-from taskstream.grouping.tally import Choice, Counts
 from taskstream.interval import Interval, Series
 from taskstream.partial import Partial, last_second
 from taskstream.record import COUNTS

@@ -16,7 +16,7 @@ from taskstream.consumer.reader import Place, Reader, most_messages
 from taskstream.consumer.state import StateReader
 from taskstream.errors import BrokerError, ConfigError, MessageError
 from taskstream.fleet_topic import ChangelogPlan, GroupTopics, PartialsPlan, check_counts
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.reducer import Outlet, RecountTotals
 from taskstream.share import FORMAT, Share
 from taskstream.sink.transaction import AbortedError, Transactions

@@ -18,9 +18,10 @@ from taskstream.config.config import Config
 from taskstream.config.file import read_app_groups
 from taskstream.errors import ConfigError
 from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.interval import Series, Zombies
 from taskstream.source import cgroup_tree, proc
 from taskstream.source.engine import EngineNames

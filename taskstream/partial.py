@@ -19,8 +19,9 @@ from taskstream.columns import pack
 from taskstream.decode import Decoded
 from taskstream.errors import MessageError
 from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.ledger import Ledger, Numbers
 from taskstream.record import KINDS, VERSION
 from taskstream.report import Report

@@ -16,7 +16,7 @@ from taskstream.consumer.reader import Place, Reader, most_messages
 from taskstream.decode import MessageDecoder
 from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.partial import PartialSums
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 from taskstream.report import Report

@@ -10,7 +10,7 @@ from taskstream.batch import Origin
 from taskstream.cells import host_of
 from taskstream.closing import Closing
 from taskstream.errors import MessageError
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
 from taskstream.partial import Partial
 

@@ -19,7 +19,7 @@ from taskstream.columns import pack
 from taskstream.decode import MessageDecoder
 from taskstream.errors import ConfigError, MessageError
 from taskstream.fleet_topic import GroupTopics, home_of
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.partial import Partial, PartialSums
 from taskstream.record import VERSION
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer

@@ -15,8 +15,9 @@ from taskstream.columns import pack
 from taskstream.consumer.reader import Place
 from taskstream.encode import EventEncoder, encode_batch
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
 from taskstream.record import KINDS
 from taskstream.sink.rates import messages

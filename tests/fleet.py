@@ -9,7 +9,7 @@ import numpy as np
 from taskstream.batch import Origin
 from taskstream.changelog import Outgoing
 from taskstream.fleet_topic import GroupTopics
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
 from taskstream.share import Share
 

@@ -10,8 +10,9 @@ from taskstream.cli.option import config_option
 from taskstream.config.config import Config
 from taskstream.config.file import load, read_app_groups
 from taskstream.grouping.apps import AppGroups
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.target import WINDOW_NS, GroupTarget, Shows
 
 __all__ = ["drawing_config", "drawing_options", "group_target"]

@@ -16,7 +16,7 @@ from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
 from taskstream.consumer.reader import Reader
 from taskstream.fleet import FleetMember, FleetOptions, make_topics
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.json_message import dump
 from taskstream.recount import Recounter
 from taskstream.reducer import Outlet, RecountTotals

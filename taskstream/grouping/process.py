@@ -6,9 +6,7 @@ are taken in the order in which they came.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import repeat
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,48 +120,26 @@ class ProcessTable:
             texts: filename and argv of execs, by ``(cpu, seq)``.
         """
         keys = identities(records["tgid"], records["process_start_ns"])
-        acts = _acts(records)
-        decided = self._decide(
-            records, keys, np.flatnonzero((acts == _FORK) | (acts == _EXEC)), texts
-        )
-        known = map(self._groups.get, keys.tolist(), repeat(-1))
-        found = np.fromiter(known, np.intp, len(records))
-        for row in np.flatnonzero(found < 0).tolist():
-            found[row] = self._unknown(records[row])
-        found[decided.rows] = decided.groups
-        others = np.flatnonzero(acts < _FORK)
-        for row, group in decided.before_exec(others, keys):
-            found[row] = group
-        self._release(keys, records["boot_ns"], np.flatnonzero(acts == _FREE))
-        return found
-
-    def _decide(
-        self,
-        records: NDArray[np.void],
-        keys: NDArray[np.uint64],
-        rows: NDArray[np.intp],
-        texts: Texts,
-    ) -> "_Decided":
-        """Decide for the forks and execs among events, one after another."""
-        is_exec = records["kind"][rows] == KINDS["exec"]
-        execs = rows[is_exec]
-        befores = list(map(self._groups.get, keys[execs].tolist()))
-        matched = np.full(len(rows), -1)
-        matched[is_exec] = self._matched(records, execs, texts)
-        parents = identities(records["ppid"][rows], records["parent_start_ns"][rows])
+        parents = identities(records["ppid"], records["parent_start_ns"])
+        acts = _ACTS[(records["pid"] == records["tgid"]).view(np.uint8), records["kind"]]
+        matched = iter(self._matched(records, np.flatnonzero(acts == _EXEC), texts))
         groups, get = self._groups, self._groups.get
-        decided: list[int] = []
-        append = decided.append
-        for key, parent, group in zip(
-            keys[rows].tolist(), parents.tolist(), matched.tolist(), strict=True
-        ):
-            if group < 0:
-                group = get(parent, -1)
+        found: list[int] = []
+        for act, key, parent in zip(acts.tolist(), keys.tolist(), parents.tolist(), strict=True):
+            if act < _FORK:
+                group = get(key, -1)
                 if group < 0:
-                    group = self._parent_of(records[rows[len(decided)]])
-            groups[key] = group
-            append(group)
-        return _Decided(rows, decided, execs, befores)
+                    group = self._unknown(records[len(found)])
+            else:
+                group = -1 if act == _FORK else next(matched)
+                if group < 0:
+                    group = get(parent, -1)
+                    if group < 0:
+                        group = self._parent_of(records[len(found)])
+                groups[key] = group
+            found.append(group)
+        self._release(keys, records["boot_ns"], np.flatnonzero(acts == _FREE))
+        return np.array(found, np.intp)
 
     def of(self, running: NDArray[np.void]) -> NDArray[np.intp]:
         """Return the number of the group of each running task, of those that were met."""
@@ -242,58 +218,16 @@ class ProcessTable:
             self.forgotten += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """What was decided at the forks and execs of a batch.
-
-    Attributes:
-        rows: Where they are.
-        groups: What was decided there.
-        execs: Where the execs are.
-        befores: The groups that those processes had before the batch; None for none.
-    """
-
-    rows: NDArray[np.intp]
-    groups: list[int]
-    execs: NDArray[np.intp]
-    befores: list[int | None]
-
-    def before_exec(
-        self, others: NDArray[np.intp], keys: NDArray[np.uint64]
-    ) -> Iterator[tuple[int, int]]:
-        """Yield row and group of those other events that came before an exec of their process."""
-        if not len(self.execs):
-            return
-        exec_keys = keys[self.execs].tolist()
-        last = dict(zip(exec_keys, self.execs.tolist(), strict=True))
-        lasts = np.fromiter(map(last.get, keys[others].tolist(), repeat(-1)), np.intp, len(others))
-        for row in others[others < lasts].tolist():
-            # Decided at the latest of its forks and execs before; else as it was.
-            own = np.flatnonzero((keys[self.rows] == keys[row]) & (self.rows < row))
-            if len(own):
-                yield row, self.groups[own[-1]]
-            else:
-                before = self.befores[exec_keys.index(int(keys[row]))]
-                first = np.flatnonzero(keys[self.rows] == keys[row])[0]
-                yield row, self.groups[first] if before is None else before
-
-
-def _acts(records: NDArray[np.void]) -> NDArray[np.uint8]:
-    """Return what each record means for the table."""
-    acts: NDArray[np.uint8] = _ACT_OF_KIND[records["kind"]]
-    leader = records["pid"] == records["tgid"]
+def _acts() -> NDArray[np.uint8]:
+    """Return what a record means for the table, by whether it is of a leader, and by its kind."""
+    acts = np.full((2, 256), _LOOK, np.uint8)
+    acts[:, KINDS["exec"]] = _EXEC
     # A thread's fork makes no process, and its release ends none.
-    acts[((acts == _FORK) | (acts == _FREE)) & ~leader] = _LOOK
+    acts[1, KINDS["fork"]], acts[1, KINDS["free"]] = _FORK, _FREE
     return acts
 
 
-def _act_of_kind() -> NDArray[np.uint8]:
-    acts = np.full(256, _LOOK, np.uint8)
-    acts[KINDS["fork"]], acts[KINDS["exec"]], acts[KINDS["free"]] = _FORK, _EXEC, _FREE
-    return acts
-
-
-_ACT_OF_KIND = _act_of_kind()
+_ACTS = _acts()
 
 
 def _inherited(tgid: int, matched: Mapping[int, int], parents: Mapping[int, int]) -> int:

@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from taskstream.errors import ConfigError
-from taskstream.grouping.tally import LIFETIMES_NS
+from taskstream.grouping.outcome import LIFETIMES_NS
 from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.record import COUNTS
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from taskstream import resource
 from taskstream.chart.draw import draw
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval, Series, Zombies
 from taskstream.record import COUNTS
 from taskstream.source import cgroup_tree

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taskstream.batch import Batch, Origin
 from taskstream.consumer.reader import Reader
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
 from taskstream.recount import Recounter
 from taskstream.sink.kafka import KafkaSink

@@ -26,9 +26,10 @@ from taskstream.chart.chart import NETDATA
 from taskstream.cli.drawing import group_target
 from taskstream.config.config import Config
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.record import NO_CPU

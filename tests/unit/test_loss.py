@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from taskstream.batch import take
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.loss import LossBook
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.record import COUNTS, KINDS, PROCESS_KEY, PROCESS_LOSSES
 from tests.synthetic import batch, event
 

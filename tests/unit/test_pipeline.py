@@ -12,8 +12,9 @@ from taskstream.batch import Batch
 from taskstream.charge import Charges
 from taskstream.config.config import Config
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import Choice, Tally
+from taskstream.grouping.tally import Tally
 from taskstream.groups import Groups
 from taskstream.interval import Interval, Zombies
 from taskstream.pipeline import LONG_GAP_WINDOWS, Pipeline, Rhythm

@@ -12,7 +12,7 @@ from taskstream.columns import pack
 from taskstream.consumer.reader import Place, most_messages
 from taskstream.encode import EventEncoder
 from taskstream.grouping.apps import AppGroups, parse
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS
 from tests.agent_run import CHOICE, HOST, Keeper, Run

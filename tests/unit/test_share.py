@@ -9,7 +9,7 @@ import pytest
 
 from taskstream.closing import Closing
 from taskstream.errors import ConfigError
-from taskstream.grouping.tally import Choice
+from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
 from taskstream.partial import Partial, PartialSums
 from tests.agent_run import CHOICE, HOST, Keeper, Run

@@ -8,8 +8,10 @@ import pytest
 
 from taskstream.batch import Label, Labels
 from taskstream.grouping.apps import AppGroups, parse
+from taskstream.grouping.choice import Choice
+from taskstream.grouping.combination import UNKNOWN
 from taskstream.grouping.names import CgroupNames
-from taskstream.grouping.tally import KEEP_LABELS, UNKNOWN, Choice, Tally
+from taskstream.grouping.tally import KEEP_COMBINATIONS, Tally
 from taskstream.interval import Series, Zombies
 from taskstream.rates import count_column
 from taskstream.record import CALLS, COUNTS
@@ -216,7 +218,7 @@ def test_what_comes_early_waits_for_its_window():
 
 
 def test_more_combinations_than_are_kept_lose_nothing():
-    records = lives(KEEP_LABELS // 3).records
+    records = lives(KEEP_COMBINATIONS // 3).records
     records["boot_ns"] = 5
     filled = tally(Choice(users=True, limit=10))
     records["uid"] = np.arange(len(records))
