@@ -50,10 +50,22 @@ def pack_argvs(argvs: Sequence[bytes]) -> tuple[bytes, NDArray[np.intp]]:
     letters[heads] = markers
     lengths = sizes[long].astype(">u4").view(np.uint8).reshape(-1, 4)
     lengths = lengths[np.arange(4) >= 4 - more[:, None]]
-    longer = np.insert(letters[:-1], np.repeat(heads[long] + 1, more), lengths)
+    longer = _with(letters[:-1], np.repeat(heads[long] + 1, more), lengths)
     moved = np.zeros(len(nuls), np.intp)
     moved[long + 1] = more
     return longer.tobytes(), starts + np.cumsum(moved)[arrays]
+
+
+def _with(
+    letters: NDArray[np.uint8], places: NDArray[np.intp], more: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return letters with more of them before some places, which ascend."""
+    longer = np.empty(len(letters) + len(more), np.uint8)
+    old = np.ones(len(longer), np.bool_)
+    places = places + np.arange(len(more))
+    old[places] = False
+    longer[old], longer[places] = letters, more
+    return longer
 
 
 def _ended(argv: bytes) -> bytes:

@@ -5,11 +5,11 @@ from ``taskstream.record``. Nothing here loops over events in Python, except to 
 events their arguments and to slice one ``bytes`` per event.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import cast
 
@@ -60,7 +60,7 @@ __all__ = [
 _ARGS_LOST = FLAGS["args_lost"].mask
 COMM_BYTES = 16
 
-MANY = 256
+MANY_COMMS, MANY_EXECS = 256, 64
 """From how many on arrays cost less than a look at each."""
 
 
@@ -151,22 +151,31 @@ def _packed_label(label: Label) -> bytes:
 
 
 def _packed_execs(batch: Batch, execs: NDArray[np.void]) -> Iterator[bytes]:
-    for filename, argv in zip(*_packed_args(batch, execs), strict=True):
-        yield _FILENAME + filename + _ARGV + argv
+    filenames, argvs, places = _packed_args(batch, execs)
+    for filename, (start, end) in zip(filenames, pairwise(places), strict=True):
+        yield _FILENAME + filename + _ARGV + argvs[start:end]
 
 
 _FILENAME, _ARGV = pack("filename"), pack("argv")
 
 
-def _packed_args(batch: Batch, execs: NDArray[np.void]) -> tuple[list[bytes], list[bytes]]:
-    """Return filename and argv of execs, packed."""
-    if len(execs) < MANY or (execs["flags"] & ESCAPED).any():
+def _packed_args(batch: Batch, execs: NDArray[np.void]) -> tuple[list[bytes], bytes, Sequence[int]]:
+    """Return filenames and argvs of execs, packed.
+
+    Returns:
+        Each filename; the argvs end to end; where each begins, and the end of the last.
+    """
+    if len(execs) < MANY_EXECS or (execs["flags"] & ESCAPED).any():
         texts = list(exec_texts(batch, execs))
-        return [pack_utf8(name) for name, _ in texts], [pack_utf8s(args) for _, args in texts]
+        packed = [pack_utf8s(args) for _, args in texts]
+        places = list(accumulate(map(len, packed), initial=0))
+        return [_packed_filename(name) for name, _ in texts], b"".join(packed), places
     filenames, argvs = exec_raws(batch, execs)
-    packed, places = pack_argvs(argvs)
-    arrays = [packed[start:end] for start, end in pairwise(places.tolist())]
-    return list(map(pack_utf8, filenames)), arrays
+    joined, starts = pack_argvs(argvs)
+    return list(map(_packed_filename, filenames)), joined, starts.tolist()
+
+
+_packed_filename = lru_cache(maxsize=4096)(pack_utf8)
 
 
 # --- one message per batch -----------------------------------------------------------------------
@@ -268,9 +277,9 @@ def _head_of(batch: Batch, group: Group, records: NDArray[np.void]) -> Iterator[
     if group.call:
         parts["call"] = [pack(group.call)]
     if group.kind == "exec" and not group.flags & _ARGS_LOST:
-        filenames, argvs = _packed_args(batch, records)
+        filenames, argvs, _ = _packed_args(batch, records)
         parts["filename"] = [array_header(len(filenames)), *filenames]
-        parts["argv"] = [array_header(len(argvs)), *argvs]
+        parts["argv"] = [array_header(len(filenames)), argvs]
     yield bytes([0x80 | len(parts) + 1])
     for name, values in parts.items():
         yield pack(name)
@@ -314,7 +323,7 @@ def _distinct(
     comms: NDArray[np.bytes_], escaped: NDArray[np.uint32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Find the comms that differ: return where each is first, and the number of each record's."""
-    if len(comms) >= MANY:
+    if len(comms) >= MANY_COMMS:
         words = np.ascontiguousarray(comms).view(np.uint64).reshape(-1, 2)
         mixed = words[:, 0] * _MIX[0] ^ words[:, 1] * _MIX[1] ^ escaped
         _, first, rows = np.unique(mixed, return_index=True, return_inverse=True)

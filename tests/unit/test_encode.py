@@ -29,7 +29,7 @@ def by_number(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(events, key=lambda e: (e["cpu"], e["seq"]))
 
 
-def crowd(count: int = 3 * encode_module.MANY, *more: dict[str, Any]) -> Batch:
+def crowd(count: int = 3 * encode_module.MANY_COMMS, *more: dict[str, Any]) -> Batch:
     """Return a batch of so many execs, and as many forks between them."""
     events = []
     for number in range(count):
@@ -66,16 +66,17 @@ def colliding_comms() -> tuple[bytes, bytes]:
     ids=["ascii", "utf8", "bytes", "cut", "colliding"],
 )
 def test_many_events_are_encoded_as_few_are(monkeypatch, more):
-    given = crowd(3 * encode_module.MANY, *more)
+    given = crowd(3 * encode_module.MANY_COMMS, *more)
     together = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
-    monkeypatch.setattr(encode_module, "MANY", 1 << 30)
+    for many in ("MANY_COMMS", "MANY_EXECS"):
+        monkeypatch.setattr(encode_module, many, 1 << 30)
     one_by_one = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
     assert together == one_by_one
 
 
 def test_comms_that_are_mixed_to_the_same_are_told_apart():
     comms = colliding_comms()
-    given = crowd(encode_module.MANY, *({"comm": comm} for comm in comms))
+    given = crowd(encode_module.MANY_COMMS, *({"comm": comm} for comm in comms))
     records = given.records["comm"]
     first, rows = encode_module._distinct(records, np.zeros(len(given), np.uint32))
     assert records[first][rows].tolist() == records.tolist()
