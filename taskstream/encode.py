@@ -49,7 +49,7 @@ from taskstream.shape import (
     hidden_fields,
     row_template,
 )
-from taskstream.text import escape
+from taskstream.text import escape, split_argv
 
 __all__ = [
     "EventEncoder",
@@ -165,14 +165,17 @@ def _packed_args(batch: Batch, execs: NDArray[np.void]) -> tuple[list[bytes], by
     Returns:
         Each filename; the argvs end to end; where each begins, and the end of the last.
     """
-    if len(execs) < MANY_EXECS or (execs["flags"] & ESCAPED).any():
+    if (execs["flags"] & ESCAPED).any():
         texts = list(exec_texts(batch, execs))
-        packed = [pack_utf8s(args) for _, args in texts]
-        places = list(accumulate(map(len, packed), initial=0))
-        return [_packed_filename(name) for name, _ in texts], b"".join(packed), places
-    filenames, argvs = exec_raws(batch, execs)
-    joined, starts = pack_argvs(argvs)
-    return list(map(_packed_filename, filenames)), joined, starts.tolist()
+        filenames, packed = [name for name, _ in texts], [pack_utf8s(args) for _, args in texts]
+    else:
+        filenames, argvs = exec_raws(batch, execs)
+        if len(execs) >= MANY_EXECS:
+            joined, starts = pack_argvs(argvs)
+            return list(map(_packed_filename, filenames)), joined, starts.tolist()
+        packed = [pack_utf8s(split_argv(argv)) for argv in argvs]
+    places = list(accumulate(map(len, packed), initial=0))
+    return list(map(_packed_filename, filenames)), b"".join(packed), places
 
 
 _packed_filename = lru_cache(maxsize=4096)(pack_utf8)
@@ -250,9 +253,9 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
         "clock": {"boot_ns": boot_ns, "wall_ns": boot_ns + batch.wall_offset_ns},
         "strings": list(strings),
     }
+    # A map of fewer than 16 members has one byte before them.
     pieces: list[bytes | memoryview] = [bytes([0x80 | len(head) + bool(labels) + 1])]
-    pieces += [pack(name) + pack(value) for name, value in head.items()]
-    pieces += [labels, pack("groups"), _array32(len(groups))]
+    pieces += [pack(head)[1:], labels, pack("groups"), _array32(len(groups))]
     for group in groups:
         here = records[group.rows]
         rows = row_template(group.kind, group.flags, labelled=bool(labels)).encode(
@@ -261,7 +264,10 @@ def _pack_batch(batch: Batch, records: NDArray[np.void]) -> bytes:
             indexes[group.rows],
             *(numbers[group.rows] for numbers in label_rows),
         )
-        pieces += [*_head_of(batch, group, here), pack("rows"), _array32(len(rows)), rows.data]
+        pieces += [_group_head(group.kind, group.flags, group.call, labelled=bool(labels))]
+        if group.kind == "exec" and not group.flags & _ARGS_LOST:
+            pieces += _args_of(batch, here)
+        pieces += [pack("rows"), _array32(len(rows)), rows.data]
     return b"".join(pieces)
 
 
@@ -269,21 +275,20 @@ def _array32(entries: int) -> bytes:
     return b"\xdd" + entries.to_bytes(4, "big")
 
 
-def _head_of(batch: Batch, group: Group, records: NDArray[np.void]) -> Iterator[bytes]:
-    """Pack what a group says before its rows: kind, names of the fields, what exec has besides."""
-    template = row_template(group.kind, group.flags, labelled=batch.labels is not None)
-    names = [column.name for column in template.columns]
-    parts = {"kind": [pack(group.kind)], "fields": [pack(names)]}
-    if group.call:
-        parts["call"] = [pack(group.call)]
-    if group.kind == "exec" and not group.flags & _ARGS_LOST:
-        filenames, argvs, _ = _packed_args(batch, records)
-        parts["filename"] = [array_header(len(filenames)), *filenames]
-        parts["argv"] = [array_header(len(filenames)), argvs]
-    yield bytes([0x80 | len(parts) + 1])
-    for name, values in parts.items():
-        yield pack(name)
-        yield from values
+@lru_cache
+def _group_head(kind: str, flags: int, call: str | None, *, labelled: bool) -> bytes:
+    """Pack what groups of a shape say first: kind, names of the fields."""
+    names = [column.name for column in row_template(kind, flags, labelled=labelled).columns]
+    parts = {"kind": kind, "fields": names} | ({"call": call} if call else {})
+    args = 2 if kind == "exec" and not flags & _ARGS_LOST else 0
+    return bytes([0x80 | len(parts) + args + 1]) + pack(parts)[1:]
+
+
+def _args_of(batch: Batch, execs: NDArray[np.void]) -> list[bytes]:
+    """Pack filename and argv of execs, as members of their group."""
+    filenames, argvs, _ = _packed_args(batch, execs)
+    header = array_header(len(filenames))
+    return [_FILENAME, header, *filenames, _ARGV, header, argvs]
 
 
 def _batch_labels(batch: Batch, order: NDArray[np.intp]) -> tuple[bytes, list[NDArray[np.void]]]:
