@@ -92,6 +92,11 @@ class Changelog:
         yield from self._remove(key, 0)
         self._pieces.pop(key, None)
 
+    def forget(self, origin: Origin) -> Iterator[Outgoing]:
+        """Yield the messages that make every part of a run's state forgotten."""
+        for key in [key for key in self._pieces if key.origin == origin]:
+            yield from self.delete(key)
+
     def _remove(self, key: Key, first: int) -> Iterator[Outgoing]:
         for number in range(first, self._pieces.get(key, 0)):
             yield self._message(key, number, None)

@@ -40,13 +40,14 @@ class RecountTotals:
         late: Events that came when their interval was closed; counted in the next one.
         missing: Events that reports tell of and that never came.
         intervals: Intervals that were told.
+        unreported: Of those, the ones of which no report tells, so that they are not exact.
         hosts: Hosts of which there were any.
         rejected: Messages that are not ours.
     """
 
     def __init__(self) -> None:
         self.events = self.again = self.refused = self.late = self.missing = 0
-        self.intervals = self.rejected = 0
+        self.intervals = self.unreported = self.rejected = 0
         self.hosts: set[str] = set()
         self.reason = ""
 
@@ -67,6 +68,7 @@ class RecountTotals:
             f"counted {self.events:,} events once, {self.again:,} copies left out"
         )
         for count, what in (
+            (self.unreported, "intervals have no report of their agent, and are not exact"),
             (self.late, "came late and were counted in the next interval"),
             (self.refused, "were copies or too late, and left out"),
             (self.missing, "are missing from the groups"),
@@ -137,6 +139,7 @@ class Reducer:
     def _tell(self, origin: Origin, interval: Interval) -> None:
         self._changed[origin] = True
         self._totals.intervals += 1
+        self._totals.unreported += "unreported" in interval.missed
         self._outlet.interval(origin, interval)
 
     def forget_before(self, read_ms: int) -> list[Origin]:

@@ -6,12 +6,14 @@ of the partial sums is closed into intervals. Whatever a partition of either has
 a changelog, so that another member can go on with it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import msgpack
 
+from taskstream.batch import Origin
 from taskstream.cells import SECOND_NS
 from taskstream.changelog import Changelog, Key, Outgoing, states
 from taskstream.closing import Closing
@@ -26,7 +28,7 @@ from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Redu
 
 __all__ = ["FORMAT", "Share"]
 
-FORMAT = 1
+FORMAT = 2
 """Of partial sums and changelogs; members that write another one cannot share the work."""
 
 
@@ -87,11 +89,12 @@ class Share:
             self._counting[partition] = _Counting(sums, log)
         else:
             reducer = Reducer(self._choice, self._outlet, self.totals, window_ns=self._window_ns)
+            runs: defaultdict[Origin, dict[str, Mapping[str, Any]]] = defaultdict(dict)
             for key, state in found.items():
-                if key.part == "open":
-                    run = Closing(key.origin, self._choice, self._window_ns)
-                    run.restore(state, found.get(Key(key.origin, "closed"), {}))
-                    reducer.runs[key.origin] = run
+                runs[key.origin][key.part] = state
+            for origin, parts in runs.items():
+                reducer.runs[origin] = Closing(origin, self._choice, self._window_ns)
+                reducer.runs[origin].restore(parts)
             self._closing[partition] = _Closing(reducer, log)
 
     def lose(self, topic: str, partition: int) -> None:
@@ -166,7 +169,7 @@ class Share:
                     {"by": self._by} | counting.sums.to_map(partial.origin),
                 )
             for origin in counting.sums.forget_before(read_to_ms.get(partition, 0) - FORGET_MS):
-                messages += counting.log.delete(Key(origin, "counting"))
+                messages += counting.log.forget(origin)
         if progress and read_to_ms:
             messages += self._progress(read_to_ms)
         for closing in self._closing.values():
@@ -190,12 +193,16 @@ class Share:
         read_to_ms = min(closing.read_to_ms.get(partition, 0) for partition in partitions)
         reducer.close(read_to_ms - self._late_ms, read_to_ms - SILENT_MS)
         for origin in reducer.forget_before(read_to_ms - FORGET_MS):
-            yield from closing.log.delete(Key(origin, "open"))
-            yield from closing.log.delete(Key(origin, "closed"))
+            yield from closing.log.forget(origin)
         for origin, closed in reducer.changes():
-            for part, state in zip(("open", "closed"), reducer.runs[origin].to_maps(), strict=True):
-                if part == "open" or closed:
-                    yield from closing.log.put(Key(origin, part), {"by": self._by} | state)
+            run = reducer.runs[origin]
+            parts = run.to_maps() | ({"closed": run.closed_to_map()} if closed else {})
+            for part, state in parts.items():
+                key = Key(origin, part)
+                if state is None:
+                    yield from closing.log.delete(key)
+                else:
+                    yield from closing.log.put(key, {"by": self._by} | state)
 
 
 class _Counting:
