@@ -22,6 +22,9 @@ MARK_NS = 500_000_000
 
 FOR_EVER_NS = 1 << 62
 
+JUMP_NS = 86_400 * 10**9
+"""By how much one event alone may be ahead of all others of its run."""
+
 MOST = 1 << 23
 """Numbers above a floor; a number farther off begins anew."""
 
@@ -153,17 +156,49 @@ class Entered:
         fresh: The events that were not read before, in their order.
         again: Copies of events.
         late: Events that are copies, or came too late; which of the two is not known.
+        doubted: Events dated so far ahead that one alone is not believed; left out.
     """
 
     fresh: Batch
     again: int = 0
     late: int = 0
+    doubted: int = 0
 
 
 @dataclass(slots=True)
 class _Run:
     cpus: dict[int, Numbers] = field(default_factory=dict)
     newest_ns: int = 0
+    doubted_ns: int = 0
+
+    def believe(self, boot_ns: NDArray[np.uint64]) -> NDArray[np.bool_] | None:
+        """Tell which events may have happened when they say.
+
+        One event that is far ahead of all others is taken for spoilt; a clock that did jump, as
+        over a long suspend, shows in a second one.
+
+        Args:
+            boot_ns: CLOCK_BOOTTIME of the events, in any order.
+
+        Returns:
+            Array of the same shape; None if all of them may.
+        """
+        bound = _as_u64((self.newest_ns or int(np.median(boot_ns))) + JUMP_NS)
+        if (newest := boot_ns.max()) <= bound:
+            self.newest_ns, self.doubted_ns = max(self.newest_ns, int(newest)), 0
+            return None
+        ahead = boot_ns > bound
+        times = np.sort(boot_ns[ahead])
+        middle = int(times[len(times) // 2])
+        near = (
+            ahead & (boot_ns >= _as_u64(middle - JUMP_NS)) & (boot_ns <= _as_u64(middle + JUMP_NS))
+        )
+        again = ahead.all() and self.doubted_ns > 0 and abs(self.doubted_ns - middle) <= JUMP_NS
+        told = int(near.sum()) + bool(again) > 1
+        believed = ~ahead | near if told else ~ahead
+        self.doubted_ns = middle if ahead.all() and not told else 0
+        self.newest_ns = max(self.newest_ns, int(boot_ns[believed].max(initial=0)))
+        return believed
 
 
 class Ledger:
@@ -172,14 +207,16 @@ class Ledger:
     Args:
         late_ns: How far an event may come behind others of its CPU that happened after it; None
             for as far as it likes, and `raise_to` is called by whoever knows better.
+        doubts: Leave out an event that is dated a day ahead of all others of its run.
 
     Attributes:
         touched: Runs that were entered since somebody emptied it.
     """
 
-    def __init__(self, late_ns: int | None = None) -> None:
+    def __init__(self, late_ns: int | None = None, *, doubts: bool = False) -> None:
         self.touched: set[Origin] = set()
         self._late_ns = FOR_EVER_NS if late_ns is None else late_ns
+        self._doubts = doubts
         self._runs: dict[Origin, _Run] = {}
 
     def __len__(self) -> int:
@@ -194,6 +231,13 @@ class Ledger:
             return Entered(batch)
         self.touched.add(batch.origin)
         run = self._runs.setdefault(batch.origin, _Run())
+        doubted = 0
+        if self._doubts and (believed := run.believe(batch.records["boot_ns"])) is not None:
+            doubted = len(batch)
+            batch = batch.part(np.flatnonzero(believed))
+            doubted -= len(batch)
+            if not len(batch):
+                return Entered(batch, doubted=doubted)
         records = batch.records
         fresh = np.ones(len(records), np.bool_)
         late = 0
@@ -205,11 +249,10 @@ class Ledger:
             late += int((seq < np.uint64(numbers.blind)).sum())
             fresh[rows] = numbers.add(seq)
             numbers.age(int(records["boot_ns"][rows].max()), self._late_ns)
-        run.newest_ns = max(run.newest_ns, int(records["boot_ns"].max()))
         if fresh.all():
-            return Entered(batch)
+            return Entered(batch, doubted=doubted)
         kept = batch.part(np.flatnonzero(fresh))
-        return Entered(kept, len(records) - len(kept) - late, late)
+        return Entered(kept, len(records) - len(kept) - late, late, doubted)
 
     def raise_to(self, origin: Origin, cpu: int, floor: int) -> int:
         """Expect nothing of a CPU below a number any more; return how many never came."""
@@ -241,13 +284,18 @@ class Ledger:
         run = self._runs[origin]
         return {
             "newest_ns": run.newest_ns,
+            "doubted_ns": run.doubted_ns,
             "cpus": [[cpu, numbers.to_list()] for cpu, numbers in run.cpus.items()],
         }
 
     def restore(self, origin: Origin, map_: Mapping[str, Any]) -> None:
         """Take back what `to_map` gave."""
         cpus = {cpu: Numbers.from_list(listed) for cpu, listed in map_["cpus"]}
-        self._runs[origin] = _Run(cpus, map_["newest_ns"])
+        self._runs[origin] = _Run(cpus, map_["newest_ns"], map_["doubted_ns"])
+
+
+def _as_u64(ns: int) -> np.uint64:
+    return np.uint64(min(max(ns, 0), (1 << 64) - 1))
 
 
 def _first_floor(run_ns: int, first: int) -> int:

@@ -51,6 +51,7 @@ class Partial:
         reports: Reports of the agent, each once as far as is known.
         again: Copies of events, left out.
         late: Events left out because they are copies or came too late.
+        doubted: Events left out because they are dated far ahead of all others of the run.
     """
 
     origin: Origin
@@ -61,6 +62,7 @@ class Partial:
     reports: list[Report] = field(default_factory=list)
     again: int = 0
     late: int = 0
+    doubted: int = 0
 
     def messages(self, more: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> Iterator[bytes]:
         """Yield the same as messages that are short enough for a broker; at least one.
@@ -120,6 +122,7 @@ class Partial:
             "reports": [replace(report, charges=None).to_map() for report in self.reports],
             "again": self.again,
             "late": self.late,
+            "doubted": self.doubted,
         }
 
     @classmethod
@@ -139,6 +142,7 @@ class Partial:
                 [Report.from_map(report) for report in map_["reports"]],
                 map_["again"],
                 map_["late"],
+                map_["doubted"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MessageError(f"a partial sum lacks or spoils a member: {error!r}") from None
@@ -181,7 +185,7 @@ class PartialSums:
     """
 
     def __init__(self, choice: Choice, late_ns: int, *, rules: AppGroups | None = None) -> None:
-        self.ledger = Ledger(late_ns)
+        self.ledger = Ledger(late_ns, doubts=True)
         self._choice, self._rules = choice, rules
         self._runs: dict[Origin, _Run] = {}
         self._changed: set[Origin] = set()
@@ -200,6 +204,7 @@ class PartialSums:
         partial, run = self._of(batch.origin, read_ms)
         partial.again += entered.again
         partial.late += entered.late
+        partial.doubted += entered.doubted
         fresh = entered.fresh
         if not len(fresh):
             return

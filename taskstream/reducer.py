@@ -37,6 +37,8 @@ class RecountTotals:
         events: Events that were counted.
         again: Copies that were left out.
         refused: Events that were left out because they are copies or came too late.
+        doubted: Events that were left out because they are dated a day ahead of all others of
+            their run.
         late: Events that came when their interval was closed; counted in the next one.
         missing: Events that reports tell of and that never came.
         intervals: Intervals that were told.
@@ -46,7 +48,7 @@ class RecountTotals:
     """
 
     def __init__(self) -> None:
-        self.events = self.again = self.refused = self.late = self.missing = 0
+        self.events = self.again = self.refused = self.doubted = self.late = self.missing = 0
         self.intervals = self.unreported = self.rejected = 0
         self.hosts: set[str] = set()
         self.reason = ""
@@ -54,7 +56,7 @@ class RecountTotals:
     @property
     def complete(self) -> bool:
         """Tell whether every event came that reports tell of, and nothing was not understood."""
-        return not (self.missing or self.refused or self.rejected)
+        return not (self.missing or self.refused or self.doubted or self.rejected)
 
     def reject(self, error: MessageError) -> None:
         """Take note of a message that is not ours."""
@@ -71,6 +73,7 @@ class RecountTotals:
             (self.unreported, "intervals have no report of their agent, and are not exact"),
             (self.late, "came late and were counted in the next interval"),
             (self.refused, "were copies or too late, and left out"),
+            (self.doubted, "are dated a day ahead of all others of their run, and left out"),
             (self.missing, "are missing from the groups"),
         ):
             if count:
@@ -108,6 +111,7 @@ class Reducer:
             totals = self._totals
             totals.again += partial.again
             totals.refused += partial.late
+            totals.doubted += partial.doubted
             totals.late += run.late - before
             totals.hosts.add(partial.origin.host)
             for dimensions in partial.cells.values():

@@ -137,3 +137,49 @@ def test_an_empty_batch_is_nobody():
     ledger = Ledger()
     assert not len(ledger.enter(empty).fresh)
     assert not ledger.touched
+
+
+def dated(*boot_ns: int, first: int) -> Batch:
+    """Return events of one CPU with these times."""
+    whole = lives(len(boot_ns), cpus=1)
+    (batch,) = parts(whole, list(range(len(boot_ns))))
+    batch.records["boot_ns"] = boot_ns
+    batch.records["seq"] = ORIGIN.run_ns + first + np.arange(len(boot_ns))
+    return batch
+
+
+DAYS_NS = 86_400 * SECOND
+SPOILT_NS = [2 * DAYS_NS, 400 * DAYS_NS, (1 << 64) - 1]
+
+
+@pytest.mark.parametrize("spoilt_ns", SPOILT_NS)
+def test_one_event_from_the_far_future_is_left_out_and_the_next_ones_are_taken(spoilt_ns):
+    ledger, at = Ledger(late_ns=SECOND, doubts=True), ORIGIN.run_ns
+    assert len(ledger.enter(dated(at, at + 1, first=0)).fresh) == 2
+    for first, batch in ((2, [spoilt_ns]), (4, [at + 4, spoilt_ns, at + 6])):
+        entered = ledger.enter(dated(*batch, first=first))
+        assert (entered.doubted, len(entered.fresh)) == (1, len(batch) - 1)
+    assert ledger.to_map(ORIGIN)["newest_ns"] == at + 6
+    entered = ledger.enter(dated(at + 3, first=3))
+    assert (len(entered.fresh), entered.late) == (1, 0)
+
+
+@pytest.mark.parametrize("spoilt_ns", SPOILT_NS)
+def test_the_first_events_of_a_run_show_which_of_them_is_spoilt(spoilt_ns):
+    ledger, at = Ledger(late_ns=SECOND, doubts=True), ORIGIN.run_ns
+    entered = ledger.enter(dated(spoilt_ns, at + 1, at + 2, first=0))
+    assert (entered.doubted, len(entered.fresh)) == (1, 2)
+
+
+@pytest.mark.parametrize("parted", [True, False])
+def test_a_clock_that_did_jump_is_believed_with_the_second_event(parted):
+    ledger, at = Ledger(late_ns=SECOND, doubts=True), ORIGIN.run_ns
+    ledger.enter(dated(at, at + 1, first=0))
+    later = at + 30 * DAYS_NS
+    if parted:
+        assert ledger.enter(dated(later, first=2)).doubted == 1
+        again = Ledger(late_ns=SECOND, doubts=True)
+        again.restore(ORIGIN, ledger.to_map(ORIGIN))
+        assert len(again.enter(dated(later + 5, first=3)).fresh) == 1
+    else:
+        assert len(ledger.enter(dated(later, later + 5, first=2)).fresh) == 2

@@ -185,6 +185,23 @@ def test_what_comes_behind_its_interval_is_counted_in_the_next_one_and_told():
     assert keeper.unseen[0] == 3
 
 
+def test_an_event_dated_far_ahead_is_left_out_and_told_and_the_others_are_as_ever():
+    run = Run()
+    spoilt = replace(run.batches[1], records=run.batches[1].records[:1].copy())
+    spoilt.records["boot_ns"] += 400 * 86_400 * 10**9
+    spoilt.records["seq"] += 5000
+    ((place, values),) = encode_whole(run)
+    (extra,) = EventEncoder(run.origin).encode(replace(spoilt, labels=None)).values
+    reports = [pack(report.to_map()) for report in run.reports]
+    keeper, recounter = recount(
+        [(place, values[:50]), (place, [extra]), (place, [*values[50:], *reports])]
+    )
+    assert keeper.drawn[HOST.host] == run.drawn
+    assert recounter.totals.doubted == 1
+    assert not recounter.totals.complete
+    assert "1 are dated a day ahead of all others of their run" in recounter.totals.line()
+
+
 def test_a_killed_agents_last_events_are_an_interval_that_is_not_exact():
     run = Run()
     ((place, values),) = encode_whole(run)
