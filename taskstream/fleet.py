@@ -22,11 +22,15 @@ from taskstream.share import FORMAT, Share
 from taskstream.sink.transaction import AbortedError, Transactions
 from taskstream.topic import TopicPlan
 from taskstream.topic_admin import TopicAdmin
+from taskstream.turn import TurnSize
 
 __all__ = ["FleetMember", "FleetOptions", "make_topics"]
 
 TURN_S = 1.0
 """How often a member commits."""
+
+OPEN_MORE_S = 40
+"""For how much longer than twice its time a transaction is waited for that others left open."""
 
 MOST_ABORTS = 5
 """After how many transactions on end that did not come about a member gives up."""
@@ -161,6 +165,7 @@ class FleetMember:
         self._options, self._topics, self._output = options, topics, output
         self._aborts, self._rewind, self._trouble = 0, False, ""
         self._committed: dict[Place, int] = {}
+        self._unsure: tuple[dict[Place, int], RecountTotals] | None = None
         for setting in OURS & set(options.settings):
             raise ConfigError(f"--kafka {setting}: it is part of how a group works, and stays")
         name = f"{options.group}/{options.instance or uuid4()}"
@@ -168,7 +173,11 @@ class FleetMember:
         if options.instance is not None:
             consumer["group.instance.id"] = options.instance
         self._transactions = Transactions(options.bootstrap, name, options.settings)
-        self._state = StateReader(options.bootstrap, options.settings)
+        self._size = TurnSize(self._transactions.timeout_s)
+        # Another member that was killed leaves a transaction open for as long, and brokers look
+        # every ten seconds. This member's setting stands for that of all.
+        patience_s = 2 * self._transactions.timeout_s + OPEN_MORE_S
+        self._state = StateReader(options.bootstrap, options.settings, still_s=patience_s)
         self._agree()
         self.reader = Reader(
             options.bootstrap,
@@ -179,6 +188,7 @@ class FleetMember:
             on_gained=self._gained,
             on_losing=self._losing,
             on_lost=self._lost,
+            committed_s=patience_s,
             settings=consumer | dict(options.settings),
         )
         self._share = Share(
@@ -258,22 +268,26 @@ class FleetMember:
             BrokerError: reading or writing is refused, or the connection is lost for good.
             ConfigError: other members count by something else.
         """
-        most, due = most_messages(0, 0), 0.0
+        most, due, size = most_messages(0, 0), 0.0, 0
         while not stop():
             stretches = self.reader.read(0.2, most)
             if self._rewind:
                 self._go_back()
+                size = 0
                 continue
             now_ms = time.time_ns() // 1_000_000
             events = sum(self._share.take(*one.place, one.values, now_ms) for one in stretches)
             messages = sum(
                 len(one.values) for one in stretches if one.place.topic == self._topics.events
             )
-            most = most_messages(messages, events)
+            portion = sum(sum(map(len, one.values)) for one in stretches)
+            size += portion
+            read = sum(len(one.values) for one in stretches)
+            most = min(most_messages(messages, events), self._size.messages(read, portion))
             idle = exit_at_end and self.reader.at_end
-            if time.monotonic() >= due or idle:
+            if time.monotonic() >= due or size >= self._size.most_bytes or idle:
                 busy = self._commit(progress=not idle)
-                due = time.monotonic() + TURN_S
+                due, size = time.monotonic() + TURN_S, 0
                 if idle and not busy and self.reader.at_end:
                     return
         self._commit(progress=False)
@@ -297,7 +311,8 @@ class FleetMember:
         if not messages and not ends:
             return False
         # With no offset at all the broker would not look at who commits.
-        ends = ends or dict(self.reader.ends)
+        read, ends = dict(ends), ends or dict(self.reader.ends)
+        before = time.monotonic()
         try:
             written = self._transactions.commit(
                 messages,
@@ -307,13 +322,22 @@ class FleetMember:
         except AbortedError as error:
             self._rewind = True
             self._aborts += not error.away
+            if error.slow:
+                self._size.failed()
+            if error.unsure:
+                self._unsure = read, self._share.open_totals()
             if self._aborts >= MOST_ABORTS:
+                longer_ms = int(3000 * self._transactions.timeout_s)
+                more = f": allow more time, with --kafka transaction.timeout.ms={longer_ms}"
                 raise BrokerError(
                     f"{self._aborts} transactions on end did not come about: {error}"
+                    + (more if error.slow else "")
                 ) from None
             self._trouble = f"a transaction did not come about: {error}"
             return True
         self._aborts, self._trouble = 0, ""
+        self._size.took(time.monotonic() - before)
+        self._share.written()
         self._committed.update(ends)
         self.reader.expect({Place(*place): end for place, end in written.items()})
         return bool(messages)
@@ -330,6 +354,11 @@ class FleetMember:
             self.reader.rewind()
         except BrokerError as error:
             self._rewind, self._trouble = True, str(error)
+            return
+        if self._unsure is not None:
+            (ends, totals), self._unsure = self._unsure, None
+            if ends and ends.items() <= self.reader.ends.items():  # it did come about
+                self._share.totals.add(totals)
 
     @property
     def trouble(self) -> str:

@@ -4,6 +4,7 @@ Pure: the time is passed in.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 from taskstream.batch import Origin
@@ -30,6 +31,7 @@ class Outlet(Protocol):
         """Take an interval of a run."""
 
 
+@dataclass(slots=True)
 class RecountTotals:
     """What a recount amounts to.
 
@@ -45,13 +47,35 @@ class RecountTotals:
         unreported: Of those, the ones of which no report tells, so that they are not exact.
         hosts: Hosts of which there were any.
         rejected: Messages that are not ours.
+        reason: Why the first of them is not.
     """
 
-    def __init__(self) -> None:
-        self.events = self.again = self.refused = self.doubted = self.late = self.missing = 0
-        self.intervals = self.unreported = self.rejected = 0
-        self.hosts: set[str] = set()
-        self.reason = ""
+    events: int = 0
+    again: int = 0
+    refused: int = 0
+    doubted: int = 0
+    late: int = 0
+    missing: int = 0
+    intervals: int = 0
+    unreported: int = 0
+    hosts: set[str] = field(default_factory=set)
+    rejected: int = 0
+    reason: str = ""
+
+    def add(self, other: "RecountTotals") -> None:
+        """Add those of another part of the work."""
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.hosts |= other.hosts
+        self.reason = self.reason or other.reason
+
+    def take(self) -> "RecountTotals":
+        """Return all of it, and begin anew."""
+        taken = replace(self)
+        for name in _NUMBERS:
+            setattr(self, name, 0)
+        self.hosts, self.reason = set(), ""
+        return taken
 
     @property
     def complete(self) -> bool:
@@ -81,6 +105,9 @@ class RecountTotals:
         if self.rejected:
             text += f"; {self.rejected:,} messages were not understood: {self.reason}"
         return text
+
+
+_NUMBERS = [one.name for one in fields(RecountTotals) if one.name not in ("hosts", "reason")]
 
 
 class Reducer:

@@ -42,6 +42,9 @@ class Share:
         outlet: Where the intervals go.
         late_s: How far, in seconds, an event may come behind others, or behind its report.
         window_s: How long windows are; 0 for the agents' own intervals.
+
+    Attributes:
+        totals: What the work amounts to that was written.
     """
 
     def __init__(
@@ -88,14 +91,15 @@ class Share:
                 sums.restore(key.origin, state)
             self._counting[partition] = _Counting(sums, log)
         else:
-            reducer = Reducer(self._choice, self._outlet, self.totals, window_ns=self._window_ns)
+            books = RecountTotals()
+            reducer = Reducer(self._choice, self._outlet, books, window_ns=self._window_ns)
             runs: defaultdict[Origin, dict[str, Mapping[str, Any]]] = defaultdict(dict)
             for key, state in found.items():
                 runs[key.origin][key.part] = state
             for origin, parts in runs.items():
                 reducer.runs[origin] = Closing(origin, self._choice, self._window_ns)
                 reducer.runs[origin].restore(parts)
-            self._closing[partition] = _Closing(reducer, log)
+            self._closing[partition] = _Closing(reducer, log, books)
 
     def lose(self, topic: str, partition: int) -> None:
         """Put a partition out of mind."""
@@ -133,11 +137,11 @@ class Share:
                 try:
                     self._take(self._closing[partition], value)
                 except MessageError as error:
-                    self.totals.reject(error)
+                    self._closing[partition].books.reject(error)
             return 0
         decoded = self._decoder.decode(values)
         for _, reason in decoded.rejected:
-            self.totals.reject(reason)
+            self._counting[partition].books.reject(reason)
         return self._counting[partition].sums.take_in(decoded, now_ms)
 
     def _take(self, mine: "_Closing", value: bytes) -> None:
@@ -176,6 +180,22 @@ class Share:
             messages += self._close(closing)
         return messages
 
+    def open_totals(self) -> RecountTotals:
+        """Return what the work amounts to that was not written yet."""
+        totals = RecountTotals()
+        for books in self._books():
+            totals.add(books)
+        return totals
+
+    def written(self) -> None:
+        """Take note that what `turn` returned was written: it counts from now on."""
+        for books in self._books():
+            self.totals.add(books.take())
+
+    def _books(self) -> Iterator[RecountTotals]:
+        yield from (counting.books for counting in self._counting.values())
+        yield from (closing.books for closing in self._closing.values())
+
     def _partial(self, partial: Partial) -> Iterator[Outgoing]:
         host = partial.origin.host
         home = home_of(host, self._counts[self._topics.partials])
@@ -209,14 +229,14 @@ class _Counting:
     """A partition of the events."""
 
     def __init__(self, sums: PartialSums, log: Changelog) -> None:
-        self.sums, self.log = sums, log
+        self.sums, self.log, self.books = sums, log, RecountTotals()
 
 
 class _Closing:
     """A partition of the partial sums; how far each partition of the events was read."""
 
-    def __init__(self, reducer: Reducer, log: Changelog) -> None:
-        self.reducer, self.log = reducer, log
+    def __init__(self, reducer: Reducer, log: Changelog, books: RecountTotals) -> None:
+        self.reducer, self.log, self.books = reducer, log, books
         self.read_to_ms: dict[int, int] = {}
 
 

@@ -56,8 +56,17 @@ class Member:
         reached = {p: now_ms for topic, p in self.places if topic == TOPICS.events}
         messages = self.share.turn(reached, progress=progress)
         self._group.write(messages, {place: self._ends[place] for place in self.places})
+        self.share.written()
         self._group.told += self.told
         self.told.clear()
+
+    def abort(self, now_ms: int) -> None:
+        """Do all that is done for a commit, which does not come about."""
+        self.share.turn({p: now_ms for topic, p in self.places if topic == TOPICS.events},
+                        progress=True)  # fmt: skip
+        self.told.clear()
+        for place in self.places:
+            self.gain(place)
 
     @property
     def at_end(self) -> bool:
@@ -83,6 +92,7 @@ class Group:
         self.kept: defaultdict[tuple[str, int], dict[bytes, bytes]] = defaultdict(dict)
         self.told: list[tuple[Origin, Interval]] = []
         self.members: list[Member] = []
+        self.ever: list[Member] = []
 
     def write(self, messages: list[Outgoing], ends: Mapping[tuple[str, int], int]) -> None:
         for message in messages:
@@ -100,6 +110,7 @@ class Group:
     def join(self, **options: Any) -> Member:
         """Add a member, which has nothing yet."""
         self.members.append(Member(self, **options))
+        self.ever.append(self.members[-1])
         return self.members[-1]
 
     def kill(self, member: Member) -> None:

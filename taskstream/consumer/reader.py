@@ -35,7 +35,7 @@ MOST_EVENTS = 100_000
 FIRST_MESSAGES = 500
 
 COMMITTED_S = 60
-"""How long to wait for committed offsets: longer than any transaction of another member."""
+"""How long to wait for committed offsets, by default."""
 
 ASK_MS = 500
 """How often the ends of the partitions are asked for."""
@@ -82,6 +82,8 @@ class Reader:
         on_losing: Told of partitions while they are this member's still, to commit.
         on_lost: Told of partitions that are another's already: nothing of them may be committed.
         answer_ms: How long the broker may take to answer at the start.
+        committed_s: How long to wait for committed offsets: longer than any transaction of
+            another member may be open.
         settings: librdkafka settings of the user.
 
     Attributes:
@@ -106,8 +108,10 @@ class Reader:
         on_losing: Told = lambda _places: None,
         on_lost: Told = lambda _places: None,
         answer_ms: int = 5_000,
+        committed_s: float = COMMITTED_S,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        self._committed_s = committed_s
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
         self._from_end, self._beside = from_end, beside
@@ -192,7 +196,7 @@ class Reader:
         if not given:
             return []
         try:
-            return self._consumer.committed(list(given), timeout=COMMITTED_S)
+            return self._consumer.committed(list(given), timeout=self._committed_s)
         except KafkaException as error:
             raise BrokerError(
                 f"broker {self._bootstrap} does not say what group {self._group} has committed: "

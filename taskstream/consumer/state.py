@@ -22,7 +22,7 @@ MOST_MESSAGES = 10_000
 ASK_S = 10
 
 STILL_S = 60
-"""For how long nothing may come: longer than a transaction that nobody ends stays open."""
+"""For how long nothing may come, by default."""
 
 
 class StateReader:
@@ -30,14 +30,22 @@ class StateReader:
 
     Args:
         bootstrap: Broker addresses.
+        still_s: For how long nothing may come: longer than a transaction that nobody ends stays
+            open.
         settings: librdkafka settings of the user.
 
     Raises:
         ConfigError: a setting is unknown or has a wrong value.
     """
 
-    def __init__(self, bootstrap: str, settings: Mapping[str, str] | None = None) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self,
+        bootstrap: str,
+        settings: Mapping[str, str] | None = None,
+        *,
+        still_s: float = STILL_S,
+    ) -> None:
+        self._bootstrap, self._still_s = bootstrap, still_s
         config = {"group.id": "taskstream-state", "isolation.level": "read_committed"}
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
@@ -71,7 +79,7 @@ class StateReader:
                         self._connection.take(error, place[0], grouped=False)
                     elif (message.offset() or 0) >= left.get(place, 0):
                         left.pop(place, None)
-                if time.monotonic() > since + STILL_S:
+                if time.monotonic() > since + self._still_s:
                     raise self._stuck(left)
         finally:
             self._consumer.unassign()
@@ -80,7 +88,7 @@ class StateReader:
     def _ends(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the ends of partitions, what is not committed included."""
         wanted = {TopicPartition(*place): _LATEST for place in places}
-        until = time.monotonic() + STILL_S
+        until = time.monotonic() + self._still_s
         while wanted:
             try:
                 asked = self._admin.list_offsets(wanted, request_timeout=ASK_S)
@@ -97,9 +105,10 @@ class StateReader:
 
     def _stuck(self, left: Mapping[tuple[str, int], int]) -> BrokerError:
         (topic, partition), end = next(iter(left.items()))
+        why = self._connection.trouble or "a transaction is open"
         return BrokerError(
             f"{topic} [{partition}] cannot be read to offset {end} on {self._bootstrap}: "
-            f"nothing came for {STILL_S} s; {self._connection.trouble or 'a transaction is open'}"
+            f"nothing came for {self._still_s:g} s; {why}"
         )
 
     def close(self) -> None:

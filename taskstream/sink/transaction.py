@@ -17,8 +17,14 @@ from taskstream.sink.kafka_options import DEFAULTS
 
 __all__ = ["AbortedError", "Transactions"]
 
-ANSWER_S = 15
-"""How long the brokers may take over a step of a transaction, all tries together."""
+START_S = 15
+"""How long the brokers may take to know a writer, all tries together."""
+
+TIMEOUT_S = 10
+"""How long a transaction may be open, unless the user says otherwise."""
+
+OURS_SHARE = 0.8
+"""Of that time, what we take for it: it must be ended by us before the brokers do."""
 
 _AWAY = (
     KafkaError._MSG_TIMED_OUT,
@@ -38,12 +44,16 @@ class AbortedError(Exception):
 
     Args:
         reason: Why not.
-        away: Brokers are away or busy, so it may come about later.
+        away: Brokers are away, so it may come about later.
+        slow: Brokers answered, and it took too long: less of it may come about.
+        unsure: It may have come about, since nobody answered its end.
     """
 
-    def __init__(self, reason: str, *, away: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, away: bool = False, slow: bool = False, unsure: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.away = away
+        self.away, self.slow, self.unsure = away and not slow, slow, unsure
 
 
 class Transactions:
@@ -53,6 +63,9 @@ class Transactions:
         bootstrap: Broker addresses.
         transactional_id: Name of the writer; whoever had it before can write no more.
         settings: librdkafka settings of the user.
+
+    Attributes:
+        timeout_s: How long a transaction may be open; brokers end one that is open for longer.
 
     Raises:
         ConfigError: a setting is unknown or has a wrong value.
@@ -69,7 +82,7 @@ class Transactions:
         config: dict[str, Any] = {
             **DEFAULTS,
             "linger.ms": 5,
-            "transaction.timeout.ms": 10_000,
+            "transaction.timeout.ms": TIMEOUT_S * 1000,
             **(settings or {}),
             "bootstrap.servers": bootstrap,
             "transactional.id": transactional_id,
@@ -79,10 +92,17 @@ class Transactions:
         config["delivery.timeout.ms"] = config["transaction.timeout.ms"]
         self._config = config
         self._producer = make_client(Producer, config)
+        self.timeout_s = int(config["transaction.timeout.ms"]) / 1000
+        self._end = 0.0
         try:
-            self._step(lambda: self._producer.init_transactions(ANSWER_S))
+            self._introduce()
         except AbortedError as error:
             raise BrokerError(f"transaction {self._id} on {bootstrap}: {error}") from None
+
+    def _introduce(self) -> None:
+        """Make the writer known, which ends whatever its forerunner left behind."""
+        self._end = time.monotonic() + START_S
+        self._step(self._producer.init_transactions)
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -117,7 +137,7 @@ class Transactions:
             if shown is None:
                 raise AbortedError("this member was put out of the group", away=True)
             offsets = [TopicPartition(*end) for end in ends]
-            self._step(lambda: self._producer.send_offsets_to_transaction(offsets, shown, ANSWER_S))
+            self._step(lambda s: self._producer.send_offsets_to_transaction(offsets, shown, s))
         return dict(self._written)
 
     def write(self, messages: Iterable[Outgoing]) -> None:
@@ -137,22 +157,33 @@ class Transactions:
         """Begin one, write messages, and commit it after what is done meanwhile."""
         self._failed = None
         self._written.clear()
+        self._end = time.monotonic() + OURS_SHARE * self.timeout_s
+        ending = False
         try:
             self._producer.begin_transaction()
             self._open = True
             for message in messages:
                 self._produce(message)
-            left = self._producer.flush(ANSWER_S)
+            left = self._producer.flush(self._left_s)
             if self._failed is not None:
                 away = self._failed.code() in _AWAY or self._failed.retriable()
                 raise AbortedError(self._failed.str(), away=away)
             if left:
                 raise AbortedError(f"{left} messages were not acknowledged", away=True)
             yield
-            self._step(lambda: self._producer.commit_transaction(ANSWER_S))
+            ending = True
+            self._step(self._producer.commit_transaction)
         except KafkaException as error:
             raise self._lost(error) from None
+        except AbortedError as error:
+            # Whoever acknowledged a part of it is there, and needs longer than there is.
+            slow = bool(self._written) and error.away and not self._left_s
+            raise AbortedError(str(error), away=error.away, slow=slow, unsure=ending) from None
         self._open = False
+
+    @property
+    def _left_s(self) -> float:
+        return max(0.0, self._end - time.monotonic())
 
     def abort(self) -> None:
         """End a transaction that did not come about, if there is one.
@@ -167,7 +198,7 @@ class Transactions:
         if self._open:
             self._producer.purge()
             self._producer = make_client(Producer, self._config)
-            self._step(lambda: self._producer.init_transactions(ANSWER_S))
+            self._introduce()
             self._open = False
 
     def _produce(self, message: Outgoing) -> None:
@@ -182,6 +213,8 @@ class Transactions:
                     **where,  # type: ignore[arg-type]
                 )
             except BufferError:
+                if not self._left_s:
+                    raise AbortedError("messages were not acknowledged", away=True) from None
                 self._producer.poll(0.05)
             except KafkaException as error:
                 raise AbortedError(f"{message.topic}: {error.args[0].str()}") from None
@@ -189,12 +222,11 @@ class Transactions:
                 break
         self._producer.poll(0)
 
-    def _step(self, step: Callable[[], object]) -> None:
-        """Take a step of a transaction, again for a while where brokers are away."""
-        end = time.monotonic() + ANSWER_S
+    def _step(self, step: Callable[[float], object]) -> None:
+        """Take a step within the time that is left, again where brokers are away."""
         while True:
             try:
-                step()
+                step(max(0.1, self._left_s))
             except KafkaException as error:
                 told = error.args[0]
                 if told.fatal():
@@ -203,7 +235,7 @@ class Transactions:
                     raise AbortedError(told.str(), away=told.code() in _AWAY) from None
                 if not told.retriable():
                     raise self._lost(error) from None
-                if time.monotonic() > end:
+                if not self._left_s:
                     raise AbortedError(told.str(), away=True) from None
                 time.sleep(0.1)
             else:

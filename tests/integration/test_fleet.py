@@ -182,6 +182,44 @@ main()
 """
 
 
+FAILED = """
+import sys
+from taskstream.cli import main
+from taskstream.sink.transaction import AbortedError, Transactions
+
+left, when = int(sys.argv.pop(1)), sys.argv.pop(1)
+take_step = Transactions._step
+
+def step(self, what):
+    global left
+    left -= 1
+    if not left and when == "before":
+        raise AbortedError("as if nobody answered", away=True)
+    take_step(self, what)
+    if not left:
+        raise AbortedError("as if nobody answered", away=True)
+
+Transactions._step = step
+main()
+"""
+
+
+@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_member_says_at_the_end_is_what_was_written_also_where_a_step_failed(
+    topic, step, when
+):
+    """Steps: making the writer known, the terms; then, of each transaction, offsets and end."""
+    topic.publish()
+    words = [sys.executable, "-c", FAILED, str(step), when, *topic.words("-e")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert topic.drawn() == topic.agents
+    events = sum(len(batch) for run in topic.runs for batch in run.batches)
+    intervals = sum(len(run.drawn) for run in topic.runs)
+    assert f"{intervals} intervals of {HOSTS} hosts; counted {events:,} events once" in done.stderr
+
+
 def test_a_member_that_is_killed_at_each_step_of_a_transaction_writes_every_interval_once(topic):
     """Steps: making the writer known; then, of each transaction, its offsets and its end."""
     for step in range(2, 6):

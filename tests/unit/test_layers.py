@@ -63,6 +63,7 @@ LAYERS = {
         "table",
         "tail",
         "topic",
+        "turn",
         "vocabulary",
     ],
     "rim": [

@@ -73,7 +73,7 @@ def test_no_event_is_lost_or_doubled_when_members_die_join_and_hand_over(runs, s
     group.share_out(random)
     for _ in range(60):
         member = group.members[random.integers(len(group.members))]
-        what = random.integers(12)
+        what = random.integers(13)
         if what == 0 and len(group.members) > 1:
             group.kill(member)
             group.share_out(random)
@@ -82,12 +82,18 @@ def test_no_event_is_lost_or_doubled_when_members_die_join_and_hand_over(runs, s
             group.share_out(random)
         elif what == 2:
             group.share_out(random)
+        elif what == 12:
+            member.abort(5)
         elif what < 6:
             member.commit(5)
         else:
             member.read(int(random.integers(1, 200)), 5)
     finish(group)
     assert drawn(group).drawn == {run.origin.host: run.drawn for run in runs}
+    counted = sum(member.share.totals.events for member in group.ever)
+    assert counted == sum(len(batch) for run in runs for batch in run.batches)
+    told = sum(member.share.totals.intervals for member in group.ever)
+    assert told == sum(len(run.drawn) for run in runs)
 
 
 def test_a_topic_that_was_written_twice_counts_once_also_across_a_restart(runs):
