@@ -37,7 +37,7 @@ FIRST_MESSAGES = 500
 COMMITTED_S = 60
 """How long to wait for committed offsets, by default."""
 
-ASK_MS = 500
+ASK_S = 0.5
 """How often the ends of the partitions are asked for."""
 
 
@@ -85,6 +85,7 @@ class Reader:
         committed_s: How long to wait for committed offsets: longer than any transaction of
             another member may be open.
         settings: librdkafka settings of the user.
+        now_ms: The moment, Unix milliseconds, as everyone reckons it who is told of it.
 
     Attributes:
         counts: How many partitions each topic has.
@@ -110,8 +111,9 @@ class Reader:
         answer_ms: int = 5_000,
         committed_s: float = COMMITTED_S,
         settings: Mapping[str, str] | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._committed_s = committed_s
+        self._committed_s, self._now_ms = committed_s, now_ms
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
         self._from_end, self._beside = from_end, beside
@@ -124,7 +126,7 @@ class Reader:
         self._expected: dict[Place, int] = {}
         self._read_to_ms: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
-        self._asked_ms = 0
+        self._ask_s = 0.0
         self.from_start = not from_end
         config = {
             "group.id": group or "taskstream-rates",
@@ -196,12 +198,19 @@ class Reader:
         if not given:
             return []
         try:
-            return self._consumer.committed(list(given), timeout=self._committed_s)
+            stored = self._consumer.committed(list(given), timeout=self._committed_s)
         except KafkaException as error:
-            raise BrokerError(
-                f"broker {self._bootstrap} does not say what group {self._group} has committed: "
-                f"{error.args[0].str()}"
-            ) from None
+            raise self._untold("", error.args[0]) from None
+        for one in stored:
+            if one.error is not None:
+                raise self._untold(f" of {one.topic} [{one.partition}]", one.error)
+        return stored
+
+    def _untold(self, of: str, error: KafkaError) -> BrokerError:
+        return BrokerError(
+            f"broker {self._bootstrap} does not say what group {self._group} has committed{of}: "
+            f"{error.str()}"
+        )
 
     def _begin(self, stored: list[TopicPartition]) -> None:
         self.from_start &= all(one.offset < 0 for one in stored)
@@ -360,11 +369,10 @@ class Reader:
             self._asked = (asked_ms, waited) if waited else None
             if failed:
                 refresh(self._admin)
-        now_ms = time.time_ns() // 1_000_000
-        if self._asked is None and self._places and now_ms >= self._asked_ms + ASK_MS:
+        if self._asked is None and self._places and time.monotonic() >= self._ask_s:
             wanted = dict.fromkeys((TopicPartition(*place) for place in self._places), _LATEST)
-            self._asked = now_ms, self._admin.list_offsets(wanted)
-            self._asked_ms = now_ms
+            self._asked = self._now_ms(), self._admin.list_offsets(wanted)
+            self._ask_s = time.monotonic() + ASK_S
 
     # --- committing ---
 

@@ -38,3 +38,16 @@ def test_an_error_at_giving_partitions_up_at_the_end_is_raised_by_close(broker):
     wait_until(lambda: reader.read(0.1) or reader.places)
     with pytest.raises(BrokerError, match="refused"):
         reader.close()
+
+
+def test_how_far_was_read_is_known_also_when_the_wall_clock_is_set_back(broker):
+    hours = iter(range(1000, 0, -1))
+    with Reader(broker.address, [TOPIC], now_ms=lambda: next(hours) * 3_600_000) as reader:
+        told: set[int] = set()
+
+        def read() -> int:
+            reader.read(0.05)
+            told.update(reader.read_to_ms.values())
+            return len(told)
+
+        wait_until(lambda: read() >= 3)
