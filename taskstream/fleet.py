@@ -20,7 +20,7 @@ from taskstream.grouping.choice import Choice
 from taskstream.reducer import Outlet, RecountTotals
 from taskstream.share import FORMAT, Share
 from taskstream.sink.transaction import AbortedError, Transactions
-from taskstream.topic import TopicPlan
+from taskstream.topic import TopicPlan, TopicState, judge
 from taskstream.topic_admin import TopicAdmin
 from taskstream.turn import TurnSize
 
@@ -99,12 +99,15 @@ class FleetOptions:
         return json.dumps(terms).encode()
 
 
-def make_topics(options: FleetOptions, output: str | None) -> GroupTopics:
+def make_topics(
+    options: FleetOptions, output: str | None, say: Callable[[str], None] = lambda _text: None
+) -> GroupTopics:
     """Make the topics of the group that are not there yet.
 
     Args:
         options: How the members work.
         output: Topic of the rates; None if nobody wants one.
+        say: Told what of a topic that is there does not fit, and can be worked with.
 
     Raises:
         BrokerError: no broker answers, there are no events, or a topic cannot be made.
@@ -116,21 +119,30 @@ def make_topics(options: FleetOptions, output: str | None) -> GroupTopics:
     if events is None:
         raise BrokerError(f"topic {options.topic} does not exist on {options.bootstrap}")
     count = len(events.copies)
-    partials = _ensure(admin, topics.partials, PartialsPlan(partitions=count))
-    counts = {
-        topics.events: count,
-        topics.partials: partials,
-        topics.counting: _ensure(admin, topics.counting, ChangelogPlan(partitions=count)),
-        topics.closing: _ensure(admin, topics.closing, ChangelogPlan(partitions=partials)),
+    kinds: dict[str, type[TopicPlan]] = {
+        topics.partials: PartialsPlan,
+        topics.counting: ChangelogPlan,
+        topics.closing: ChangelogPlan,
     }
+    counts = {topics.events: count}
+    for topic, kind in kinds.items():
+        wanted = counts[topics.partials] if topic == topics.closing else count
+        state = _ensure(admin, topic, kind(partitions=wanted))
+        counts[topic] = len(state.copies)
+        for misfit in judge(kind(partitions=counts[topic]), state):
+            if misfit.what == "cleanup.policy":
+                raise ConfigError(f"topic {topic}: {misfit.line()}")
+            say(f"topic {topic}: {misfit.line()}")
     check_counts(topics, counts)
     if output is not None:
-        _ensure(admin, output, TopicPlan(partitions=count))
+        state = _ensure(admin, output, TopicPlan(partitions=count))
+        for misfit in judge(TopicPlan(partitions=1), state):
+            say(f"topic {output}: {misfit.line()}")
     return topics
 
 
-def _ensure(admin: TopicAdmin, topic: str, plan: TopicPlan) -> int:
-    """Make a topic if it is not there; return how many partitions it has."""
+def _ensure(admin: TopicAdmin, topic: str, plan: TopicPlan) -> TopicState:
+    """Make a topic if it is not there; return it as it is."""
     end = time.monotonic() + SEEN_S
     while (state := admin.describe(topic)) is None:
         if time.monotonic() > end:
@@ -138,7 +150,7 @@ def _ensure(admin: TopicAdmin, topic: str, plan: TopicPlan) -> int:
         if admin.create(topic, plan):
             continue
         time.sleep(0.2)  # made just now, and not known to every broker yet
-    return len(state.copies)
+    return state
 
 
 class FleetMember:

@@ -5,6 +5,7 @@ hand to one another, ``-changelog`` for what they keep in mind.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 from zlib import crc32
 
 from taskstream.errors import ConfigError
@@ -51,6 +52,9 @@ class GroupTopics:
 class PartialsPlan(TopicPlan):
     """The topic of the partial sums: kept for a week, as events are."""
 
+    otherwise: ClassVar[str] = "all sums of a host but the last go away"
+    dated: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangelogPlan(TopicPlan):
@@ -60,10 +64,14 @@ class ChangelogPlan(TopicPlan):
     partition over reads all of it.
     """
 
+    policy: ClassVar[str] = "compact"
+    otherwise: ClassVar[str] = "what was read and is open is forgotten, or never thrown away"
+    dated: ClassVar[bool] = False
+
     def config(self, copies: int) -> dict[str, str]:
         """Return the settings with which the topic is made."""
         return {
-            "cleanup.policy": "compact",
+            "cleanup.policy": self.policy,
             "min.cleanable.dirty.ratio": "0.1",
             "min.insync.replicas": str(self.in_sync_of(copies)),
             "segment.bytes": str(SEGMENT_BYTES),

@@ -5,6 +5,7 @@ Pure: no I/O, no clock. Names of settings are Kafka's own.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["Misfit", "TopicPlan", "TopicState", "judge"]
 
@@ -27,7 +28,14 @@ class TopicPlan:
         retention_bytes: How much of a partition is kept; -1 for no bound.
         compression: compression.type; ``producer`` keeps what the agent chose.
         message_bytes: Length of the longest message that an agent sends.
+        policy: cleanup.policy.
+        otherwise: What any other comes to.
+        dated: Messages have the time of what they tell, which may be far from the broker's.
     """
+
+    policy: ClassVar[str] = "delete"
+    otherwise: ClassVar[str] = "all events of a process but the last go away"
+    dated: ClassVar[bool] = True
 
     partitions: int = 4
     copies: int = 0
@@ -48,7 +56,7 @@ class TopicPlan:
     def config(self, copies: int) -> dict[str, str]:
         """Return the settings with which the topic is made."""
         return {
-            "cleanup.policy": "delete",
+            "cleanup.policy": self.policy,
             "compression.type": self.compression,
             "message.timestamp.type": "CreateTime",
             "min.insync.replicas": str(self.in_sync_of(copies)),
@@ -160,11 +168,13 @@ def _settings(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
     elif "min.insync.replicas" in config and in_sync < (wanted_n := plan.in_sync_of(copies)):
         effect = "acknowledged events can be lost with a broker"
         yield misfit("min.insync.replicas", str(wanted_n), effect)
-    if config.get("cleanup.policy", "delete") != "delete":
-        yield misfit("cleanup.policy", "delete", "all events of a process but the last go away")
+    if config.get("cleanup.policy", plan.policy) != plan.policy:
+        yield misfit("cleanup.policy", plan.policy, plan.otherwise)
     if int(config.get("max.message.bytes", plan.message_bytes)) < plan.message_bytes:
         yield misfit("max.message.bytes", str(plan.message_bytes), "long messages will be rejected")
-    if config.get("message.timestamp.type", "CreateTime") != "CreateTime":
+    if not plan.dated:
+        pass
+    elif config.get("message.timestamp.type", "CreateTime") != "CreateTime":
         effect = "the time of the event is not that of the record"
         yield misfit("message.timestamp.type", "CreateTime", effect)
     else:
@@ -178,7 +188,7 @@ def _settings(plan: TopicPlan, state: TopicState) -> Iterator[Misfit]:
         ("retention.bytes", plan.retention_bytes),
     ):
         kept = int(config.get(name, least))
-        if kept != -1 and (least == -1 or kept < least):
+        if plan.policy == "delete" and kept != -1 and (least == -1 or kept < least):
             wanted = "-1" if least == -1 else str(least)
             yield misfit(name, wanted, "events are gone sooner than planned")
 

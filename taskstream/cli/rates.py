@@ -201,10 +201,10 @@ def _in_group(
 ) -> RecountTotals:
     """Work as a member of a group; return what its part amounts to."""
     if isinstance(outlet, RatesRecords):
-        member = FleetMember(options, make_topics(options, output), outlet, outlet.take)
+        member = FleetMember(options, make_topics(options, output, _say), outlet, outlet.take)
         _say(f"rates go to topic {output}")
     else:
-        member = FleetMember(options, make_topics(options, None), outlet)
+        member = FleetMember(options, make_topics(options, None, _say), outlet)
     with member:
         with _closing_line(member.totals):
             member.run(_stop(member, stopped), exit_at_end=exit_at_end)

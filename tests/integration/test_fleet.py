@@ -337,6 +337,26 @@ def test_members_with_other_options_are_refused(topic):
     assert "--kafka isolation.level: it is part of how a group works" in done.err
 
 
+def test_a_topic_of_the_group_that_would_lose_what_is_in_it_is_refused(topic):
+    topic.publish()
+    topic.kafka.create_topic(
+        f"{topic.group}-closing-changelog", PARTITIONS, cleanup_policy="delete"
+    )
+    done = taskstream(*topic.words("-e"))
+    assert done.code == 1
+    assert "closing-changelog: cleanup.policy is delete, not compact: what was read" in done.err
+    assert "--add-config cleanup.policy=compact" in done.err
+
+
+def test_a_topic_of_rates_that_keeps_them_for_an_hour_is_told(topic):
+    topic.publish()
+    words = topic.words("-e", "--output-topic", f"{topic.group}-hour")
+    topic.kafka.create_topic(f"{topic.group}-hour", 2, retention_ms="3600000")
+    done = taskstream(*words)
+    assert done.code == 0, done.err
+    assert "-hour: retention.ms is 3600000, not 604800000: events are gone" in done.err
+
+
 @pytest.mark.parametrize("members", [1, 2, 4])
 def test_fifty_hosts_are_counted_to_the_last_event_by_any_number_of_members(empty, member, members):
     """Clocks hours apart, ring losses, hosts that come later, and agents that are killed."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from taskstream.fleet_topic import ChangelogPlan, PartialsPlan
 from taskstream.topic import TopicPlan, TopicState, judge
 
 PLAN = TopicPlan()
@@ -38,6 +39,17 @@ def test_a_topic_made_by_the_plan_fits_the_plan(brokers):
     assert (copies, int(made.config["min.insync.replicas"])) == {
         1: (1, 1), 2: (2, 1), 3: (3, 2), 5: (3, 2)
     }[brokers]  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", [PartialsPlan(), ChangelogPlan()])
+def test_topics_of_a_group_fit_their_plan_and_their_times_are_the_brokers_own(plan):
+    made = replace(FITS, config={**plan.config(3), "message.timestamp.after.max.ms": "3600000"})
+    assert judge(plan, made) == []
+    for policy in {"compact", "delete", "compact,delete"} - {plan.policy}:
+        spoilt = replace(made, config={**made.config, "cleanup.policy": policy})
+        (misfit,) = judge(plan, spoilt)
+        assert (misfit.what, misfit.found, misfit.wanted) == ("cleanup.policy", policy, plan.policy)
+        assert misfit.repair.endswith(f"--add-config cleanup.policy={plan.policy}")
 
 
 @pytest.mark.parametrize(
