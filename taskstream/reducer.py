@@ -30,6 +30,9 @@ class Outlet(Protocol):
     def interval(self, origin: Origin, interval: Interval) -> None:
         """Take an interval of a run."""
 
+    def forget(self, origin: Origin) -> None:
+        """Take note that no interval of a run will come here any more."""
+
 
 @dataclass(slots=True)
 class RecountTotals:
@@ -179,7 +182,13 @@ class Reducer:
         for origin in old:
             del self.runs[origin]
             self._changed.pop(origin, None)
+            self._outlet.forget(origin)
         return old
+
+    def leave(self) -> None:
+        """Take note that all runs are another's from now on."""
+        for origin in self.runs:
+            self._outlet.forget(origin)
 
     def changes(self) -> list[tuple[Origin, bool]]:
         """Return the runs that are not as they were, and whether any interval was closed."""

@@ -103,8 +103,10 @@ class Share:
 
     def lose(self, topic: str, partition: int) -> None:
         """Put a partition out of mind."""
-        mine = self._counting if topic == self._topics.events else self._closing
-        mine.pop(partition, None)
+        if topic == self._topics.events:
+            self._counting.pop(partition, None)
+        elif partition in self._closing:
+            self._closing.pop(partition).reducer.leave()
 
     def _check(self, message: Mapping[str, Any]) -> None:
         theirs = message.get("by")

@@ -197,3 +197,6 @@ class Keeper:
     def interval(self, origin: Origin, interval: Interval) -> None:
         self.drawn[origin.host].append(drawn(origin, interval))
         self.unseen.append(interval.unseen)
+
+    def forget(self, origin: Origin) -> None:
+        pass

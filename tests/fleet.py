@@ -25,6 +25,7 @@ class Member:
     def __init__(self, group: "Group", **options: Any) -> None:
         self._group = group
         self.told: list[tuple[Origin, Interval]] = []
+        self.forgotten: set[Origin] = set()
         self.places: set[tuple[str, int]] = set()
         self._ends: dict[tuple[str, int], int] = {}
         options = group.options | options
@@ -32,6 +33,9 @@ class Member:
 
     def interval(self, origin: Origin, interval: Interval) -> None:
         self.told.append((origin, interval))
+
+    def forget(self, origin: Origin) -> None:
+        self.forgotten.add(origin)
 
     def gain(self, place: tuple[str, int]) -> None:
         self.places.add(place)

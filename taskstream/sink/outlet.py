@@ -35,6 +35,9 @@ class HostJson:
         self._out.write(json.dumps(line) + "\n")
         self._out.flush()
 
+    def forget(self, origin: Origin) -> None:
+        """Keep nothing."""
+
 
 class HostLines:
     """One line per host, interval, chart and group in which anything happened."""
@@ -56,20 +59,30 @@ class HostLines:
             self._out.write(f"{time}  {origin.host}  {name}  {values}\n")
         self._out.flush()
 
+    def forget(self, origin: Origin) -> None:
+        """Keep nothing."""
+
 
 def _values(values: Mapping[str, float], *, every: bool) -> str:
     return "  ".join(f"{name}={value:g}" for name, value in values.items() if every or value)
 
 
 class FleetMetrics(Collector):
-    """The metrics of every host of which there was an interval."""
+    """The metrics of every host of which there was an interval, and may be another."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Metrics] = {}
+        self._runs: dict[str, Origin] = {}
 
     def interval(self, origin: Origin, interval: Interval) -> None:
         """Take an interval."""
+        self._runs[origin.host] = origin
         self._hosts.setdefault(origin.host, Metrics(origin.host)).interval(interval)
+
+    def forget(self, origin: Origin) -> None:
+        """Serve a host no more, unless it has a later run."""
+        if self._runs.get(origin.host) == origin:
+            del self._runs[origin.host], self._hosts[origin.host]
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric once, with the samples of all hosts."""

@@ -75,6 +75,9 @@ class RatesRecords:
             value, stamp_ms = self._packed(message), interval.wall_ns // 1_000_000
             self._records.append(Outgoing(self._topic, None, _key(message), value, stamp_ms))
 
+    def forget(self, origin: Origin) -> None:
+        """Keep nothing."""
+
     def take(self) -> list[Outgoing]:
         """Return the messages of the intervals that came since the last call."""
         records, self._records = self._records, []

@@ -37,6 +37,9 @@ class _Nowhere:
     def interval(self, origin: Origin, interval: Interval) -> None:
         """Forget it."""
 
+    def forget(self, origin: Origin) -> None:
+        """Forget it."""
+
 
 def recount(effort: Effort) -> Iterator[Figure]:
     """Read the sample as that of many hosts, by app, command and user."""

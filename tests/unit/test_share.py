@@ -201,3 +201,15 @@ def test_a_run_that_fell_silent_is_closed_and_then_forgotten_also_in_the_changel
         member.read(1 << 30, LONG_MS)
         member.commit(LONG_MS)
     assert not any(group.kept.values())
+
+
+def test_a_member_that_loses_a_partition_forgets_its_hosts_and_one_that_goes_back_does_not(runs):
+    group = Group(events(runs), CHOICE)
+    member = group.join()
+    group.share_out(np.random.default_rng(1))
+    finish(group)
+    member.abort(5)
+    assert not member.forgotten
+    for place in sorted(member.places):
+        member.lose(place)
+    assert member.forgotten == {run.origin for run in runs}
