@@ -118,6 +118,7 @@ def make_topics(
     events = admin.describe(options.topic)
     if events is None:
         raise BrokerError(f"topic {options.topic} does not exist on {options.bootstrap}")
+    _check_rights(events, "READ")
     count = len(events.copies)
     kinds: dict[str, type[TopicPlan]] = {
         topics.partials: PartialsPlan,
@@ -128,6 +129,7 @@ def make_topics(
     for topic, kind in kinds.items():
         wanted = counts[topics.partials] if topic == topics.closing else count
         state = _ensure(admin, topic, kind(partitions=wanted))
+        _check_rights(state, "READ", "WRITE")
         counts[topic] = len(state.copies)
         for misfit in judge(kind(partitions=counts[topic]), state):
             if misfit.what == "cleanup.policy":
@@ -136,9 +138,22 @@ def make_topics(
     check_counts(topics, counts)
     if output is not None:
         state = _ensure(admin, output, TopicPlan(partitions=count))
+        _check_rights(state, "WRITE")
         for misfit in judge(TopicPlan(partitions=1), state):
             say(f"topic {output}: {misfit.line()}")
     return topics
+
+
+def _check_rights(state: TopicState, *needed: str) -> None:
+    """Check that a topic may be read, or written to."""
+    lacking = [
+        right for right in needed if state.allowed is not None and right not in state.allowed
+    ]
+    if lacking:
+        raise BrokerError(
+            f"topic {state.name}: no right to {' and '.join(lacking)}: ask for it; docs/fleet.md "
+            "lists what a group needs"
+        )
 
 
 def _ensure(admin: TopicAdmin, topic: str, plan: TopicPlan) -> TopicState:

@@ -82,6 +82,8 @@ class TopicState:
         copies: Replicas of each partition, in order of the partitions.
         in_sync: Of those, the ones that are in step at present.
         config: Settings; none where they may not be read.
+        allowed: What we may do with it, in Kafka's words, such as ``WRITE``; None if it is not
+            known.
     """
 
     name: str
@@ -89,6 +91,7 @@ class TopicState:
     copies: tuple[int, ...]
     in_sync: tuple[int, ...]
     config: Mapping[str, str]
+    allowed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

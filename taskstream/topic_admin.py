@@ -3,7 +3,7 @@
 Rim: touches a broker through confluent-kafka's admin client.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -56,7 +56,9 @@ class TopicAdmin:
         settings = self._client.describe_configs([resource], request_timeout=self._answer_s)
         # Not list_topics: asking for metadata makes the topic, where brokers make topics.
         topics = self._client.describe_topics(
-            TopicCollection([topic]), request_timeout=self._answer_s
+            TopicCollection([topic]),
+            include_authorized_operations=True,
+            request_timeout=self._answer_s,
         )
         cluster = self._client.describe_cluster(request_timeout=self._answer_s)
         try:
@@ -77,6 +79,7 @@ class TopicAdmin:
             copies=tuple(len(p.replicas) for p in found.partitions),
             in_sync=tuple(len(p.isr) for p in found.partitions),
             config=self._config(settings[resource]),
+            allowed=_names(found.authorized_operations),
         )
 
     def _config(self, asked: "Future[Any]") -> dict[str, str]:
@@ -137,3 +140,7 @@ class TopicAdmin:
                     "take a real Kafka, as `make kafka` starts one"
                 )
         return no_answer(self._bootstrap, error, self._refusal)
+
+
+def _names(operations: Sequence[Any] | None) -> tuple[str, ...] | None:
+    return None if operations is None else tuple(sorted(one.name for one in operations))

@@ -39,7 +39,7 @@ class Connection:
     def __init__(
         self, bootstrap: str, config: Mapping[str, Any], settings: Mapping[str, str] | None
     ) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap, self._group = bootstrap, config["group.id"]
         self.trouble = self._refusal = ""
         whole = {
             "bootstrap.servers": bootstrap,
@@ -85,7 +85,8 @@ class Connection:
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not grouped:
             return  # librdkafka looks for a group's coordinator; no group is needed here
         if not error.retriable() and error.code() not in _AWAY:
-            raise BrokerError(f"topic {topic} on {self._bootstrap}: {error.str()}")
+            what = f"topic {topic}" if topic else f"group {self._group}"
+            raise BrokerError(f"{what} on {self._bootstrap}: {error.str().rstrip('.')}")
         self.trouble = self._waiting(error)
 
     def _on_error(self, error: KafkaError) -> None:

@@ -39,6 +39,15 @@ _AWAY = (
 """What passes: brokers that do not answer, partitions that go to another member."""
 
 
+_DENIED = (
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
 class AbortedError(Exception):
     """A transaction did not come about; nothing of it can be seen.
 
@@ -166,6 +175,8 @@ class Transactions:
                 self._produce(message)
             left = self._producer.flush(self._left_s)
             if self._failed is not None:
+                if self._failed.code() in _PURGED:  # for a reason that its end will tell
+                    self._step(self._producer.commit_transaction)
                 away = self._failed.code() in _AWAY or self._failed.retriable()
                 raise AbortedError(self._failed.str(), away=away)
             if left:
@@ -229,7 +240,7 @@ class Transactions:
                 step(max(0.1, self._left_s))
             except KafkaException as error:
                 told = error.args[0]
-                if told.fatal():
+                if told.fatal() or told.code() in _DENIED:
                     raise self._lost(error) from None
                 if told.txn_requires_abort():
                     raise AbortedError(told.str(), away=told.code() in _AWAY) from None
@@ -243,11 +254,13 @@ class Transactions:
 
     def _lost(self, error: KafkaException) -> BrokerError:
         told = error.args[0]
-        hint = (
-            "another process has its name, or was given its work because it was away too long"
-            if told.fatal()
-            else "check that the broker runs, and may be written to in transactions"
-        )
-        return BrokerError(
-            f"transaction {self._id} on {self._bootstrap}: {told.str() or told.name()}: {hint}"
-        )
+        if told.code() in _DENIED:
+            hint = "ask for that right; docs/fleet.md lists what a group needs"
+        elif told.fatal():
+            hint = (
+                "another process has its name, or was given its work because it was away too long"
+            )
+        else:
+            hint = "check that the broker runs, and may be written to in transactions"
+        why = (told.str() or told.name()).rstrip(".")
+        return BrokerError(f"transaction {self._id} on {self._bootstrap}: {why}: {hint}")
