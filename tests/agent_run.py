@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taskstream.batch import Batch, Label, Labels, Origin
+from taskstream.batch import Batch, Labels, Origin
 from taskstream.charge import Charges
 from taskstream.chart.chart import DOCUMENTED
 from taskstream.chart.table import CHARTS
@@ -16,6 +16,7 @@ from taskstream.consumer.reader import Place
 from taskstream.encode import EventEncoder, encode_batch
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
+from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
@@ -59,13 +60,7 @@ class Groups:
         return replace(batch, labels=self._labels(batch.records, apps))
 
     def _labels(self, records: np.ndarray, apps: np.ndarray) -> Labels:
-        ids = records["cgroup_id"].tolist()
-        names = self.tally.processes.names
-        table = [
-            Label(PATHS.get(id_), None, None, names[app])
-            for id_, app in zip(ids, apps.tolist(), strict=True)
-        ]
-        return Labels(table, np.arange(len(table)))
+        return labels_of(records, self.cgroups, (apps, self.tally.processes.names))
 
 
 class LabelledSink(MemorySink):
