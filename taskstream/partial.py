@@ -5,14 +5,15 @@ ahead of another, or by another process; what each of them holds is added up by
 ``taskstream.closing``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Batch, Labels, Origin, take
+from taskstream.batch import Batch, Labels, Origin, join, take
 from taskstream.cells import SECOND_NS, Cells, cells_from_list, cells_to_list
 from taskstream.charge import Charges
 from taskstream.columns import pack
@@ -241,7 +242,7 @@ class PartialSums:
 
     def take_in(self, decoded: Decoded, read_ms: int) -> int:
         """Take what messages held; return how many events."""
-        for batch in decoded.batches:
+        for batch in _together(decoded.batches):
             self.add(batch, read_ms)
         for report in decoded.reports:
             self.report(report, read_ms)
@@ -327,6 +328,16 @@ def last_second(report: Report) -> int:
     """
     assert report.interval is not None
     return (report.interval.end_ns - (not report.final)) // SECOND_NS
+
+
+def _together(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield what can be counted at once as one batch, since counting costs as much for a few."""
+    alike: defaultdict[tuple[Origin, int, bool], list[Batch]] = defaultdict(list)
+    for batch in batches:
+        table = () if batch.labels is None else batch.labels.table
+        decided = bool(table) and all(label.app_group is not None for label in table)
+        alike[batch.origin, batch.wall_offset_ns, decided].append(batch)
+    yield from map(join, alike.values())
 
 
 def _learn(cgroups: CgroupNames, batch: Batch) -> None:

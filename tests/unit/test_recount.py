@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from taskstream.cells import cells_to_list
 from taskstream.columns import pack
 from taskstream.consumer.reader import Place, most_messages
+from taskstream.decode import Decoded
 from taskstream.encode import EventEncoder
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
+from taskstream.partial import PartialSums
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS
 from tests.agent_run import CHOICE, HOST, Keeper, Run
@@ -236,6 +239,21 @@ def test_other_rules_recount_history_under_them():
 def encode_whole_with_reports(run: Run) -> list[tuple[Place, list[bytes]]]:
     ((place, values),) = encode_whole(run)
     return [(place, [*values, *(pack(report.to_map()) for report in run.reports)])]
+
+
+def test_events_with_an_app_group_keep_it_beside_events_without_one():
+    run = Run()
+    plain = [replace(batch, labels=None) for batch in run.batches[::2]]
+    found = {}
+    for mixed in (True, False):
+        sums = PartialSums(CHOICE, 10**10)
+        batches = [batch for pair in zip(run.batches[1::2], plain, strict=False) for batch in pair]
+        for part in [batches] if mixed else [[batch] for batch in batches]:
+            sums.take_in(Decoded(batches=part), 5)
+        (partial,) = sums.take()
+        found[mixed] = cells_to_list(partial.cells)
+        assert "web" in {app for _, one in found[mixed] for app in one["app"]}
+    assert found[True] == found[False]
 
 
 def test_a_run_of_which_nothing_comes_any_more_is_forgotten():
