@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -25,7 +26,7 @@ from tests.agent_run import Run
 from tests.bench.figure import Effort, Figure, figure
 from tests.kafka.cluster import KafkaCluster, missing
 
-__all__ = ["fleet"]
+__all__ = ["cpu_of", "ends_of", "fleet", "publish", "start_member"]
 
 _MEMBERS = (1, 2, 4)
 _HOSTS = 40
@@ -57,15 +58,10 @@ def _events(runs: Sequence[Run]) -> int:
 
 def _behind(cluster: KafkaCluster, shape: str, runs: Sequence[Run]) -> Iterator[Figure]:
     """Have groups read what is there, as fast as they can."""
-    sink, events = _sink(cluster, shape), _events(runs)
-    for run in runs:
-        _write(sink, run.batches, run.reports)
-    sink.drain(120)
-    if sink.account.delivered != events:
-        raise RuntimeError(f"not everything was published: {sink.account}")
+    events = publish(cluster, shape, runs)
     for members in _MEMBERS:
         group = f"group-{members}"
-        running = [_member(cluster, group) for _ in range(members)]
+        running = [start_member(cluster, group) for _ in range(members)]
         try:
             rate = _watch(cluster, group, events)
         finally:
@@ -77,14 +73,25 @@ def _behind(cluster: KafkaCluster, shape: str, runs: Sequence[Run]) -> Iterator[
         yield figure("fleet", f"{what}, CPU time", "ns/event", [cpu_s * 1e9 / events], note=note)
 
 
+def publish(cluster: KafkaCluster, shape: str, runs: Sequence[Run]) -> int:
+    """Publish all that hosts did to topic ``events``; return how many events."""
+    sink, events = _sink(cluster, shape), _events(runs)
+    for run in runs:
+        _write(sink, run.batches, run.reports)
+    sink.drain(120)
+    if sink.account.delivered != events:
+        raise RuntimeError(f"not everything was published: {sink.account}")
+    return events
+
+
 def _live(cluster: KafkaCluster, shape: str, runs: Sequence[Run]) -> Iterator[Figure]:
     """Have one member read what comes at the pace at which it happened."""
     sink, events = _sink(cluster, shape), _events(runs)
-    member = _member(cluster, "live")
+    member = start_member(cluster, "live")
     try:
         _write(sink, [run.batches[0] for run in runs], [])
         time.sleep(10)  # it has started
-        before_s, step = _cpu_s(member), len(runs[0].batches) // _SECONDS
+        before_s, step = cpu_of(member), len(runs[0].batches) // _SECONDS
         start = time.monotonic()
         for second in range(_SECONDS + 1):
             for run in runs:
@@ -94,7 +101,7 @@ def _live(cluster: KafkaCluster, shape: str, runs: Sequence[Run]) -> Iterator[Fi
             while (now := time.monotonic()) < start + second + 1:
                 sink.settle(0.02)
                 sink.tick()
-        spent_s, passed_s = _cpu_s(member) - before_s, now - start
+        spent_s, passed_s = cpu_of(member) - before_s, now - start
         sink.drain(120)
     finally:
         _end(member)
@@ -135,15 +142,18 @@ def _written(group: str) -> dict[str, str]:
     }
 
 
-def _member(cluster: KafkaCluster, group: str) -> subprocess.Popen[bytes]:
+def start_member(
+    cluster: KafkaCluster, group: str, said: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    """Start a member of a group that counts topic ``events``."""
     words = [sys.executable, "-m", "taskstream", "rates", "--bootstrap", cluster.bootstrap,
              "--topic", "events", "--group", group, "--to", "kafka", "--late", "600",
              *(word for by in _BY for word in ("--by", by))]  # fmt: skip
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
 
 
-def _cpu_s(member: subprocess.Popen[bytes]) -> float:
-    """Return the CPU time of a member that runs."""
+def cpu_of(member: subprocess.Popen[bytes]) -> float:
+    """Return the CPU time of a member that runs, in seconds."""
     stat = Path(f"/proc/{member.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -159,7 +169,7 @@ def _end(member: subprocess.Popen[bytes]) -> float:
 def _watch(cluster: KafkaCluster, group: str, events: int) -> float:
     """Wait until a group has committed all events; return the events per second."""
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    ends = _ends(admin)
+    ends = ends_of(admin)
     whole, done, first = sum(ends.values()), 0, None
     start = time.monotonic()
     until = start + _PATIENCE_S
@@ -180,7 +190,8 @@ def _watch(cluster: KafkaCluster, group: str, events: int) -> float:
     raise RuntimeError(f"group {group} has not come to the end in {_PATIENCE_S} s")
 
 
-def _ends(admin: AdminClient) -> dict[int, int]:
+def ends_of(admin: AdminClient) -> dict[int, int]:
+    """Return the ends of the partitions of topic ``events``."""
     asked = admin.list_offsets(
         {TopicPartition("events", p): OffsetSpec.latest() for p in range(_PARTITIONS)}
     )
