@@ -318,6 +318,8 @@ class FleetMember:
                 if idle and not busy and self.reader.at_end:
                     return
         self._commit(progress=False)
+        if self._unsure is not None:
+            self._go_back()  # so that the totals are true
 
     def _commit(self, *, progress: bool) -> bool:
         """Write what there is to say; tell whether there was anything."""

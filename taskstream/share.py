@@ -97,6 +97,8 @@ class Share:
             for key, state in found.items():
                 runs[key.origin][key.part] = state
             for origin, parts in runs.items():
+                if "open" not in parts:
+                    raise MessageError(f"state of {origin.host}: it has no part that is open")
                 reducer.runs[origin] = Closing(origin, self._choice, self._window_ns)
                 reducer.runs[origin].restore(parts)
             self._closing[partition] = _Closing(reducer, log, books)
