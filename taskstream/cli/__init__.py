@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+from io import StringIO, TextIOWrapper
 from typing import Any
 
 import click
 
 from taskstream import __version__
+from taskstream.cli.saying import sayer
 from taskstream.errors import TaskstreamError
+from taskstream.text import printable
 
 __all__ = ["main"]
 
@@ -82,16 +85,20 @@ def main() -> None:
     130 interrupted.
     """
     logging.getLogger("taskstream").addHandler(logging.NullHandler())
+    if isinstance(sys.stdout, TextIOWrapper):  # what it cannot encode is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     verb = next((word for word in sys.argv[1:] if word in _VERBS), "")
     try:
         taskstream.main(prog_name="taskstream", standalone_mode=False)
     except TaskstreamError as error:
-        click.echo(f"taskstream {verb}: {error}".replace(" :", ":"), err=True)
+        sayer(verb)(str(error))
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
-        error.show()
+        said = StringIO()
+        error.show(said)
+        click.echo("\n".join(map(printable, said.getvalue().rstrip().split("\n"))), err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)

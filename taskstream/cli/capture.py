@@ -19,6 +19,7 @@ from taskstream.cli.option import (
     update_every_option,
 )
 from taskstream.cli.record import live_options
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
@@ -30,6 +31,8 @@ from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.source.live import LiveSource
 
 __all__ = ["capture"]
+
+_say = sayer("capture")
 
 
 @click.command()
@@ -129,7 +132,3 @@ def capture(
         _say(totals.line())
         _say(f"captured: {capture_line(sink)}")
         sys.exit(0 if totals.complete else LOSSES)
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream capture: {text}", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstream.capture.reader import CaptureFile
+from taskstream.cli.saying import show_data
 from taskstream.config.config import OFF
 from taskstream.config.option import OPTIONS
 from taskstream.errors import CaptureError
@@ -64,7 +65,7 @@ def serving(
 
     if address is None:
         yield
-        click.echo(exposition(metrics), nl=False)
+        show_data(exposition(metrics))
         return
     with MetricsServer(metrics, *address) as server:
         say(f"metrics at http://{address[0]}:{server.port}/metrics")

@@ -7,6 +7,7 @@ import click
 from taskstream.board.gatherer import unpack_rates
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings, listen_address
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.consumer import TopicSource
 from taskstream.errors import MessageError
@@ -14,6 +15,8 @@ from taskstream.sink.prometheus import MetricsServer
 from taskstream.sink.rates_metrics import MetricBounds, RatesMetrics
 
 __all__ = ["metrics"]
+
+_say = sayer("metrics")
 
 
 @click.command()
@@ -97,7 +100,3 @@ def _closing_line(found: RatesMetrics, refused: int) -> str:
     if refused:
         text += f"; {refused:,} messages were not understood"
     return text
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream metrics: {text}", err=True)

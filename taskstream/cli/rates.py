@@ -11,6 +11,7 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import kafka_option, kafka_settings, listen_address
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
@@ -24,6 +25,8 @@ from taskstream.sink.outlet import HostJson, HostLines
 from taskstream.sink.rates import RatesRecords
 
 __all__ = ["rates"]
+
+_say = sayer("rates")
 
 BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
@@ -256,7 +259,3 @@ def _stop(source: Reader | FleetMember, stopped: Stop) -> Callable[[], bool]:
         return stopped.asked
 
     return stop
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream rates: {text}", err=True)

@@ -15,10 +15,11 @@ from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
 from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.controlling import open_socket
+from taskstream.cli.saying import Say
 from taskstream.cli.spooling import earlier_line, open_spool
 from taskstream.cli.state import State
 from taskstream.cli.stopping import Stop
-from taskstream.cli.watching import Say, TopicCheck, Trouble
+from taskstream.cli.watching import TopicCheck, Trouble
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.control import Answer, Door
 from taskstream.groups import Groups

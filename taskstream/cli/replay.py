@@ -22,6 +22,7 @@ from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.exporting import listen_address, netdata_charts, serving
 from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
@@ -34,6 +35,8 @@ from taskstream.stats import Account
 from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
 
 __all__ = ["replay", "speed_of"]
+
+_say = sayer("replay")
 
 TARGETS = ("kafka", "charts", "json", "netdata", "prometheus", "capture")
 
@@ -286,7 +289,3 @@ def _progress(files: list[CaptureFile], *, data_on_stdout: bool) -> Iterator[Cal
         return
     with click.progressbar(length=total, file=sys.stderr, update_min_steps=1 << 20) as bar:
         yield bar.update
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream replay: {text}", err=True)

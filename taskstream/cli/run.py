@@ -16,12 +16,15 @@ from taskstream.cli.option import (
     update_every_option,
 )
 from taskstream.cli.record import record
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import Config
 from taskstream.config.file import load
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 
 __all__ = ["run"]
+
+_say = sayer("run")
 
 
 @click.command()
@@ -116,7 +119,3 @@ def _screen(config: Config, as_json: bool) -> Screen:
         head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
         return LiveTable(head, clock.boot_ns, semantics=semantics)
     return PlainLines(semantics=semantics)
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream run: {text}", err=True)

@@ -17,6 +17,7 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
 from taskstream.cli.option import config_option, kafka_option, kafka_settings
 from taskstream.cli.replay import speed_of
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
@@ -25,6 +26,8 @@ from taskstream.errors import ConfigError
 from taskstream.feed import Feed, RatesFeed
 
 __all__ = ["top"]
+
+_say = sayer("top")
 
 LOOK_S = 0.1
 """How often the feed is looked at, where no screen does."""
@@ -183,7 +186,7 @@ def _show_job(job: Job, stopped: Stop, show: Show, *, live: bool = False) -> Non
     finally:
         job.finish()
     for line in job.lines:
-        click.echo(f"taskstream top: {line}", err=True)
+        _say(line)
     sys.exit(job.code)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from taskstream.cli.option import config_option, kafka_option, kafka_settings, size_option
+from taskstream.cli.saying import show
 from taskstream.config.config import EMBEDDED, Config
 from taskstream.config.file import load
 from taskstream.topic import TopicPlan, judge
@@ -106,9 +107,9 @@ def create(config_file: Path | None, kafka: tuple[str, ...], **options: Any) -> 
     config = _config(config_file, kafka, options)
     admin = TopicAdmin(config.bootstrap, config.kafka)
     if admin.create(config.topic, plan_of(config)):
-        click.echo(f"topic {config.topic} was made on {config.bootstrap}")
+        show(f"topic {config.topic} was made on {config.bootstrap}")
         return
-    click.echo(f"topic {config.topic} is there already")
+    show(f"topic {config.topic} is there already")
     sys.exit(_check(config, admin, as_json=False))
 
 
@@ -132,13 +133,13 @@ def _check(config: Config, admin: TopicAdmin, *, as_json: bool) -> int:
         rows = [asdict(misfit) for misfit in misfits]
         click.echo(json.dumps({"topic": config.topic, "found": found, "misfits": rows}))
     elif state is None:
-        click.echo(f"topic {config.topic} is not there: `taskstream topics create` makes it")
+        show(f"topic {config.topic} is not there: `taskstream topics create` makes it")
     else:
         for misfit in misfits:
-            click.echo(f"topic {config.topic}: {misfit.line()}")
+            show(f"topic {config.topic}: {misfit.line()}")
         if not state.config:
-            click.echo(f"topic {config.topic}: its settings may not be read; they were not checked")
+            show(f"topic {config.topic}: its settings may not be read; they were not checked")
         elif not misfits:
             partitions, copies = len(state.copies), min(state.copies)
-            click.echo(f"topic {config.topic} fits: {partitions} partitions, {copies} copies")
+            show(f"topic {config.topic} fits: {partitions} partitions, {copies} copies")
     return 1 if state is None or misfits else 0
