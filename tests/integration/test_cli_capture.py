@@ -395,3 +395,27 @@ def test_a_capture_has_the_names_of_cgroups_that_are_gone_at_once(tmp_path):
     execs = taskstream("replay", path, "--to", "json", "--kind", "exec", "--cgroup", pattern).lines
     argvs = [row["argv"] for row in map(json.loads, execs) if row["kind"] == "exec"]
     assert argvs.count(["/bin/true", "within"]) == 7
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("message", ["event", "batch", "json"])
+def test_a_host_whose_name_is_no_utf8_is_recorded_under_an_escaped_one(tmp_path, message):
+    need_root("a host is named in a namespace of its own")
+    path = tmp_path / "live.tsc"
+    begin = (
+        "import os, socket, sys; socket.sethostname(b'caf\\xe9'); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'taskstream', *sys.argv[1:]])"
+    )
+    options = ["--duration", "2.5", "--update-every", "1", "--capture", str(path), "--json"]
+    done = subprocess.run(
+        ["unshare", "-u", sys.executable, "-c", begin, "run", "--message", message, *options],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2
+    *events, _ = map(json.loads, taskstream("inspect", path, "--events", "--json").lines)
+    assert {event["host"] for event in events} == {"caf\\xe9"}
