@@ -18,7 +18,7 @@ from taskstream.cli.option import (
 from taskstream.cli.record import record
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
-from taskstream.config.config import Config
+from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 
@@ -116,6 +116,7 @@ def _screen(config: Config, as_json: bool) -> Screen:
     if as_json:
         return JsonLines(semantics=semantics)
     if sys.stdout.isatty():
-        head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
+        to = f" to {config.bootstrap}, topic {config.topic}" if config.bootstrap != OFF else ""
+        head = f"taskstream on {config.host_name()}{to}"
         return LiveTable(head, clock.boot_ns, semantics=semantics)
     return PlainLines(semantics=semantics)

@@ -200,11 +200,14 @@ class LiveTable:
                     _number(values[dimension]) if known else "-",
                 )
         account = totals.account
-        below = (
-            f"events {totals.counted:,}   lost {totals.lost:,}   "
-            f"delivered {account.delivered:,}   dropped {account.dropped:,}   "
-            f"rejected {account.rejected:,}   in queue {in_queue:,}"
-        )
+        below = f"events {totals.counted:,}   lost {totals.lost:,}   "
+        if account.unpublished:
+            below += f"unpublished {account.unpublished:,}"
+        else:
+            below += (
+                f"delivered {account.delivered:,}   dropped {account.dropped:,}   "
+                f"rejected {account.rejected:,}   in queue {in_queue:,}"
+            )
         note = _note(self._last)
         return Group(table, below, note) if note else Group(table, below)
 
