@@ -15,6 +15,7 @@ from taskstream.cli.option import (
     config_option,
     duration_option,
     host_option,
+    load_mode_option,
     size_option,
     update_every_option,
 )
@@ -37,11 +38,7 @@ _say = sayer("capture")
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls.  [default: entry]",
-)
+@load_mode_option
 @update_every_option
 @duration_option
 @host_option

@@ -21,6 +21,7 @@ from taskstream.cli.state import State
 from taskstream.cli.stopping import Stop
 from taskstream.cli.watching import TopicCheck, Trouble
 from taskstream.config.config import EMBEDDED, OFF, Config
+from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
 from taskstream.groups import Groups
 from taskstream.interval import Agent, Interval
@@ -213,10 +214,9 @@ def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
         return
     from taskstream.sink.prometheus import Metrics, MetricsServer  # takes its time
 
-    address, _, port = config.metrics_listen.rpartition(":")
     metrics = Metrics(config.host_name())
-    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
-        say(f"metrics at http://{address}:{server.port}/metrics")
+    with MetricsServer(metrics, *host_port(config.metrics_listen)) as server:
+        say(f"metrics at {server.url}")
         yield metrics
 
 

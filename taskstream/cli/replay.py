@@ -20,8 +20,8 @@ from taskstream.cli import INTERRUPTED, LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
-from taskstream.cli.exporting import listen_address, netdata_charts, serving
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.exporting import netdata_charts, serving
+from taskstream.cli.option import kafka_option, kafka_settings, listen_option
 from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
@@ -82,12 +82,7 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
-@click.option(
-    "--listen",
-    callback=listen_address,
-    metavar="[HOST:]PORT",
-    help="prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]",
-)
+@listen_option("prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]")
 @drawing_options
 @click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
 @click.option("--force", is_flag=True, help="capture: write over a file that is there.")

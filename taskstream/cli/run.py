@@ -13,6 +13,9 @@ from taskstream.cli.option import (
     host_option,
     kafka_option,
     kafka_settings,
+    load_mode_option,
+    tracing_option,
+    type_format_option,
     update_every_option,
 )
 from taskstream.cli.record import record
@@ -35,22 +38,9 @@ _say = sayer("run")
     type=click.Choice(["event", "batch", "json"]),
     help="A Kafka message per event, or per batch, or per event as JSON.  [default: event]",
 )
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls (with tracing `tracepoint` that slows every "
-    "system call a little).  [default: entry]",
-)
-@click.option(
-    "--type-format",
-    type=click.Choice(["auto", "co-re", "legacy"]),
-    help="Which probes: compiled once (co-re), or at the start (legacy).  [default: auto]",
-)
-@click.option(
-    "--tracing",
-    type=click.Choice(["trampoline", "probe", "tracepoint"]),
-    help="How co-re probes attach.  [default: trampoline]",
-)
+@load_mode_option
+@type_format_option
+@tracing_option
 @click.option("--apps/--no-apps", default=None, help="Charts per app group.  [default: no]")
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Charts per cgroup and service.  [default: no]"

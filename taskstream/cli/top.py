@@ -15,7 +15,14 @@ from taskstream.board.choice import Choice
 from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
-from taskstream.cli.option import config_option, kafka_option, kafka_settings
+from taskstream.cli.option import (
+    config_option,
+    kafka_option,
+    kafka_settings,
+    load_mode_option,
+    tracing_option,
+    type_format_option,
+)
 from taskstream.cli.replay import speed_of
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
@@ -64,19 +71,9 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
     metavar="SECONDS",
     help="Length of an interval.  [default: 1]",
 )
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls.  [default: entry]",
-)
-@click.option(
-    "--type-format", type=click.Choice(["auto", "co-re", "legacy"]), help="As of `taskstream run`."
-)
-@click.option(
-    "--tracing",
-    type=click.Choice(["trampoline", "probe", "tracepoint"]),
-    help="As of `taskstream run`.",
-)
+@load_mode_option
+@type_format_option
+@tracing_option
 @click.option("--apps/--no-apps", default=None, help="Count by app group.  [default: yes]")
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Count by cgroup and service.  [default: yes]"
