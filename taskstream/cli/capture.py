@@ -17,6 +17,8 @@ from taskstream.cli.option import (
     host_option,
     load_mode_option,
     size_option,
+    tracing_option,
+    type_format_option,
     update_every_option,
 )
 from taskstream.cli.record import live_options
@@ -39,6 +41,8 @@ _say = sayer("capture")
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @load_mode_option
+@type_format_option
+@tracing_option
 @update_every_option
 @duration_option
 @host_option
@@ -47,21 +51,21 @@ _say = sayer("capture")
     "capture_file_bytes",
     callback=size_option,
     metavar="SIZE",
-    help="Begin a new file when one is so long, such as 256M.",
+    help="Begin a new file when one is so long, such as 256M.  [default: no bound]",
 )
 @click.option(
     "--file-age",
     "capture_file_s",
     type=click.IntRange(0),
     metavar="SECONDS",
-    help="Begin a new file when one is so old.",
+    help="Begin a new file when one is so old.  [default: no bound]",
 )
 @click.option(
     "--total-size",
     "capture_total_bytes",
     callback=size_option,
     metavar="SIZE",
-    help="Delete the oldest file while all together are longer.",
+    help="Delete the oldest file while all together are longer.  [default: no bound]",
 )
 @config_option
 @click.option("--force", is_flag=True, help="Write over a file that is there.")

@@ -23,6 +23,7 @@ _MEMBERS = {option.name for options in OPTIONS.values() for option in options.va
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Configuration file.  [default: the one in force]",
 )
 @click.option("--check", is_flag=True, help="Say whether the file is right.  [default]")

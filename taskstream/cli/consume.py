@@ -45,9 +45,17 @@ _LINES: dict[str, Line] = {
 
 
 @click.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka broker.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
-@click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
+@click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="Topic to read.",
+)
+@click.option(
+    "--count", type=click.IntRange(1), metavar="EVENTS", help="Stop after this many events."
+)
 @duration_option
 @click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
@@ -61,7 +69,9 @@ _LINES: dict[str, Line] = {
     "otel (docs/formats.md); the summary is for people.",
 )
 @click.option("--charts", is_flag=True, help="Print the intervals of one host instead.")
-@click.option("--host", default="", help="--charts: which host.  [default: the only one]")
+@click.option(
+    "--host", default="", metavar="NAME", help="--charts: which host.  [default: the only one]"
+)
 @drawing_options
 @kafka_option
 def consume(

@@ -19,6 +19,7 @@ config_option = click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Configuration of the agent, which says where it listens.  [default: the one in force]",
 )
 

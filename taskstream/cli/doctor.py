@@ -49,7 +49,13 @@ def _broker(bootstrap: str | None, settings: dict[str, str]) -> dict[str, str] |
 
 @click.command()
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Ask these Kafka brokers, too.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="To look for there.")
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="Look for this topic there.",
+)
 @kafka_option
 @click.option(
     "--timeout",

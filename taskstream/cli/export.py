@@ -70,6 +70,7 @@ class _Terminal(BytesIO):
     "--output",
     "-o",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="The new file.  [default: standard output]",
 )
 @click.option("--force", is_flag=True, help="Write over a file that is there.")

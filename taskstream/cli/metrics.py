@@ -21,7 +21,9 @@ _say = sayer("metrics")
 
 @click.command()
 @click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
-@click.option("--topic", default="taskstream.rates", show_default=True, help="Topic to read.")
+@click.option(
+    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="Topic to read."
+)
 @listen_option("Where to serve them.", "127.0.0.1:9468")
 @click.option(
     "--silent",
@@ -37,6 +39,7 @@ _say = sayer("metrics")
     type=click.IntRange(1),
     default=1000,
     show_default=True,
+    metavar="N",
     help="How many hosts have metrics.",
 )
 @limit_option

@@ -31,6 +31,7 @@ config_option = click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Configuration file.  [default: the one that `taskstream config` names]",
 )
 
@@ -66,6 +67,7 @@ limit_option = click.option(
     type=click.IntRange(1),
     default=1000,
     show_default=True,
+    metavar="N",
     help="How many groups of each kind are told apart, per host; the others are in `other`.",
 )
 
@@ -74,7 +76,7 @@ duration_option = click.option(
 )
 
 host_option = click.option(
-    "--host", help="Name of this host in the events.  [default: the node name]"
+    "--host", metavar="NAME", help="Name of this host in the events.  [default: the node name]"
 )
 
 kafka_option: Callable[..., Any] = click.option(

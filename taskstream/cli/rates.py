@@ -32,9 +32,10 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
 
 @click.command()
-@click.argument("paths", metavar="[FILE...]", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker, instead of FILE.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
+@click.argument("paths", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE.")
+@click.option("--topic", default="taskstream.events", show_default=True, metavar="TOPIC",
+              help="Topic to read.")  # fmt: skip
 @click.option(
     "--by",
     multiple=True,

@@ -69,9 +69,13 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @choice_options
 @click.option("--skip-damaged", is_flag=True, help="Go on behind damaged frames.")
-@click.option("--bootstrap", metavar="HOST:PORT", help="kafka: the broker.")
+@click.option("--bootstrap", metavar="HOST:PORT,...", help="kafka: the brokers.")
 @click.option(
-    "--topic", default="taskstream.events", show_default=True, help="kafka: topic of the events."
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="kafka: topic of the events.",
 )
 @click.option(
     "--message",
@@ -84,7 +88,13 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
 @listen_option("prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]")
 @drawing_options
-@click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="capture: the new file.",
+)
 @click.option("--force", is_flag=True, help="capture: write over a file that is there.")
 def replay(
     paths: tuple[Path, ...],

@@ -31,8 +31,12 @@ _say = sayer("run")
 
 
 @click.command()
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker, or off.  [default: embedded]")
-@click.option("--topic", help="Topic of the events.  [default: taskstream.events]")
+@click.option(
+    "--bootstrap",
+    metavar="HOST:PORT,...",
+    help="Kafka brokers; embedded for one inside the agent, off for none.  [default: embedded]",
+)
+@click.option("--topic", metavar="TOPIC", help="Topic of the events.  [default: taskstream.events]")
 @click.option(
     "--message",
     type=click.Choice(["event", "batch", "json"]),

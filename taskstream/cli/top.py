@@ -51,10 +51,12 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
     "--speed", callback=speed_of, metavar="max|N", help="FILE: N times as fast.  [default: 1]"
 )
 @click.option(
-    "--bootstrap", metavar="HOST:PORT", help="Show the hosts of the topic of rates there."
+    "--bootstrap", metavar="HOST:PORT,...", help="Show the hosts of the topic of rates there."
 )
-@click.option("--topic", default="taskstream.rates", show_default=True, help="That topic.")
-@click.option("--host", "host", default="", help="Show this host alone.")
+@click.option(
+    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="That topic."
+)
+@click.option("--host", "host", default="", metavar="NAME", help="Show this host alone.")
 @click.option(
     "--view",
     type=click.Choice(VIEWS),

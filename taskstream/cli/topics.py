@@ -34,26 +34,33 @@ def plan_of(config: Config) -> TopicPlan:
 
 _OPTIONS = (
     click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers."),
-    click.option("--topic", help="The topic.  [default: taskstream.events]"),
+    click.option("--topic", metavar="TOPIC", help="The topic.  [default: taskstream.events]"),
     click.option(
-        "--partitions", "topic_partitions", type=click.IntRange(1, 10_000), help="[default: 4]"
+        "--partitions",
+        "topic_partitions",
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Into how many parts it is split.  [default: 4]",
     ),
     click.option(
         "--replication",
         "topic_copies",
         type=click.IntRange(0, 100),
+        metavar="N",
         help="Copies of each partition.  [default: one per broker, up to 3]",
     ),
     click.option(
         "--min-insync",
         "topic_in_sync",
         type=click.IntRange(0, 100),
+        metavar="N",
         help="Copies that an acknowledged event has.  [default: one less than --replication]",
     ),
     click.option(
         "--retention-hours",
         "topic_retention_h",
         type=click.IntRange(0, 1_000_000),
+        metavar="HOURS",
         help="How long events are kept; 0 for ever.  [default: 168]",
     ),
     click.option(
@@ -67,7 +74,7 @@ _OPTIONS = (
         "--compression",
         "topic_compression",
         type=click.Choice(["producer", "uncompressed", "gzip", "lz4", "snappy", "zstd"]),
-        help="[default: producer]",
+        help="How the broker stores messages; producer: as they come.  [default: producer]",
     ),
     kafka_option,
     config_option,
@@ -117,7 +124,7 @@ def create(config_file: Path | None, kafka: tuple[str, ...], **options: Any) -> 
 @_with_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config_file: Path | None, kafka: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Say whether the topic is as it should be, and what to do where it is not.
+    """Say whether the topic fits, and what to do where it does not.
 
     Exits with 1 if there is none, or it does not fit.
     """
