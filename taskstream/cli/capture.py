@@ -23,7 +23,7 @@ from taskstream.cli.option import (
 )
 from taskstream.cli.record import live_options
 from taskstream.cli.saying import sayer
-from taskstream.cli.stopping import stop_signals
+from taskstream.cli.stopping import Shown, stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
 from taskstream.errors import ConfigError
@@ -106,7 +106,7 @@ def capture(
         sink = open_capture(path, config, source.origin, replace=force)
         _say(f"writing to {sink.files.writer.path}")
         lines = JsonLines if as_json else PlainLines
-        screen = lines(semantics=config.chart_semantics)
+        shown = Shown(lines(semantics=config.chart_semantics).interval, stopped)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         trouble, meter = Trouble(_say), Meter()
         pipeline = Pipeline(
@@ -115,7 +115,7 @@ def capture(
             Rhythm(window_ns=config.update_every_s * 10**9, flush_ms=config.flush_ms),
             failures_watched=source.plan.failures_watched,
             release_late=source.plan.release_late,
-            on_interval=(lambda _interval: None) if quiet else screen.interval,
+            on_interval=(lambda _interval: None) if quiet else shown,
             groups=groups,
             agent=lambda: meter.read(
                 queued=0,
@@ -132,4 +132,5 @@ def capture(
         trouble.tell(sink)
         _say(totals.line())
         _say(f"captured: {capture_line(sink)}")
+        shown.end()
         sys.exit(0 if totals.complete else LOSSES)

@@ -108,7 +108,7 @@ def export(
         table.close()
     _say(job.totals.line().replace("replayed", "exported"))
     if failure is not None:
-        raise failure
+        raise CaptureError(str(failure).replace("were replayed", "were exported"))
     sys.exit(0 if job.totals.complete else LOSSES)
 
 

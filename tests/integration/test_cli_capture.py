@@ -24,6 +24,8 @@ from tests.plain_capture import frames_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
 
+REPLAYED = "taskstream replay: read 105 = replayed 105 + left out 0\n"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -47,7 +49,7 @@ def test_replay_prints_events_and_reports_as_json(path):
     kinds = [json.loads(line)["kind"] for line in done.lines]
     assert len(kinds) == 107
     assert kinds.count("report") == 2
-    assert done.err == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+    assert done.err == REPLAYED
     assert done.code == 0
 
 
@@ -419,3 +421,59 @@ def test_a_host_whose_name_is_no_utf8_is_recorded_under_an_escaped_one(tmp_path,
     assert len(done.stdout.splitlines()) >= 2
     *events, _ = map(json.loads, taskstream("inspect", path, "--events", "--json").lines)
     assert {event["host"] for event in events} == {"caf\\xe9"}
+
+
+# --- an output that takes nothing ---
+
+
+def shell(line: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of the shell, where ``"$@"`` is ``taskstream`` with some words."""
+    command = ["bash", "-o", "pipefail", "-c", line, "bash", sys.executable, "-m", "taskstream"]
+    return subprocess.run(
+        [*command, *map(str, words)],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "FILE"],
+        ["inspect", "FILE", "--events"],
+        ["replay", "FILE", "--to", "charts"],
+        ["replay", "FILE", "--to", "json"],
+        ["replay", "FILE", "--to", "prometheus"],
+        ["export", "FILE", "--to", "csv"],
+        ["export", "FILE", "--to", "parquet", "-o", "/dev/full", "--force"],
+        ["rates", "FILE"],
+        ["schema"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_without_room_is_told_in_a_line(path, words):
+    done = shell('"$@" > /dev/full', *[path if word == "FILE" else word for word in words])
+    assert done.returncode == 1
+    last = f"taskstream {words[0]}: the output cannot be written: No space left on device"
+    assert done.stderr.splitlines()[-1] == last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_output_is_as_good_as_dev_null(path):
+    done = shell('"$@" >&-', "replay", path, "--to", "charts")
+    assert (done.returncode, done.stderr) == (0, REPLAYED)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("verb", [["run", "--bootstrap", "off"], ["capture", "FILE", "--force"]])
+@pytest.mark.parametrize(
+    ("line", "code"), [('"$@" | head -1', 0), ('"$@" > /dev/full', 1)], ids=["pipe", "full"]
+)
+def test_a_run_whose_output_nobody_takes_closes_its_books(path, verb, line, code):
+    words = [path if word == "FILE" else word for word in verb]
+    done = shell(line, *words, "--duration", "20", "--update-every", "1")
+    assert done.returncode == code
+    assert re.search(r": counted ([\d,]+) = read \1 \+ lost 0; read ", done.stderr)

@@ -70,6 +70,7 @@ def test_help_says_of_every_option_what_it_does_and_of_what_kind_its_value_is(co
         (["consume", "--bootstrap", "x", "--duration", "-1"], "-1.0 is not in the range x>=0."),
         (["run", "--message", "avro"], "'avro' is not one of 'event', 'batch', 'json'."),
         (["capture", "x", "--tracing", "none"], "'none' is not one of 'trampoline', 'probe',"),
+        (["replay", "x"], "Choose from:\n    kafka,\n    charts,"),
         (["run", "--load-mode", "both"], "'both' is not one of 'entry', 'return'."),
         (["run", "--update-every", "0"], "0 is not in the range 1<=x<=3600."),
         (["run", "--drain-timeout", "soon"], "'soon' is not a valid integer range."),
