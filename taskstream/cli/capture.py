@@ -12,6 +12,7 @@ from taskstream import clock
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line, open_capture
 from taskstream.cli.option import (
+    FILE_PATH,
     config_option,
     duration_option,
     host_option,
@@ -39,7 +40,7 @@ _say = sayer("capture")
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=FILE_PATH)
 @load_mode_option
 @type_format_option
 @tracing_option

@@ -16,6 +16,7 @@ from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
+from taskstream.cli.option import FILE_PATH
 from taskstream.cli.saying import sayer, show_data
 from taskstream.errors import CaptureError
 from taskstream.replay import Replay
@@ -69,7 +70,7 @@ class _Terminal(BytesIO):
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     metavar="FILE",
     help="The new file.  [default: standard output]",
 )

@@ -15,6 +15,7 @@ from taskstream.capture.frame import FORMAT, Damage, Frame, FrameKind, kind_name
 from taskstream.capture.reader import CaptureFile
 from taskstream.capture.survey import Survey
 from taskstream.cli.event_line import event_line, event_maps
+from taskstream.cli.option import FILE_PATH
 from taskstream.cli.saying import sayer, show
 
 __all__ = ["inspect"]
@@ -23,7 +24,7 @@ _say = sayer("inspect")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option("--frames", is_flag=True, help="List the frames.")
 @click.option("--events", is_flag=True, help="List the events.")
 @click.option("--verify", is_flag=True, help="Unpack and decode everything, and compare the sums.")

@@ -12,6 +12,7 @@ from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
 __all__ = [
+    "FILE_PATH",
     "config_option",
     "duration_option",
     "host_option",
@@ -27,10 +28,13 @@ __all__ = [
     "update_every_option",
 ]
 
+FILE_PATH = click.Path(path_type=Path, readable=False)
+"""A file; one that cannot be read is no wrong usage, and is told by whoever opens it."""
+
 config_option = click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     metavar="FILE",
     help="Configuration file.  [default: the one that `taskstream config` names]",
 )

@@ -10,7 +10,13 @@ import click
 from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings, limit_option, listen_option
+from taskstream.cli.option import (
+    FILE_PATH,
+    kafka_option,
+    kafka_settings,
+    limit_option,
+    listen_option,
+)
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
@@ -32,7 +38,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
 
 @click.command()
-@click.argument("paths", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE.")
 @click.option("--topic", default="taskstream.events", show_default=True, metavar="TOPIC",
               help="Topic to read.")  # fmt: skip
@@ -44,7 +50,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 )
 @click.option(
     "--apps-groups",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     metavar="FILE",
     help="Decide on app groups by these rules.  [default: as the agents did]",
 )

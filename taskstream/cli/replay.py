@@ -21,7 +21,7 @@ from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.exporting import netdata_charts, serving
-from taskstream.cli.option import kafka_option, kafka_settings, listen_option
+from taskstream.cli.option import FILE_PATH, kafka_option, kafka_settings, listen_option
 from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
@@ -91,7 +91,7 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     metavar="FILE",
     help="capture: the new file.",
 )

@@ -16,6 +16,7 @@ from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
 from taskstream.cli.option import (
+    FILE_PATH,
     config_option,
     kafka_option,
     kafka_settings,
@@ -46,7 +47,7 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
 
 
 @click.command()
-@click.argument("captures", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("captures", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
 @click.option(
     "--speed", callback=speed_of, metavar="max|N", help="FILE: N times as fast.  [default: 1]"
 )

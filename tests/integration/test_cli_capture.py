@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet
@@ -153,6 +154,26 @@ def test_captures_are_read_without_any_privilege(path, tmp_path):
         public.unlink()
     assert done.returncode == 0, done.stderr
     assert done.stderr == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+
+
+@pytest.mark.parametrize("verb", ["inspect", "replay", "export", "rates"])
+def test_a_capture_that_may_not_be_read_is_told_and_is_no_wrong_usage(verb):
+    need_root("the command becomes somebody else")
+    to = {"replay": ["--to", "json"], "export": ["--to", "csv"]}.get(verb, [])
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = a_capture(Path(folder, "a.tsc"), sample())
+        path.chmod(0o600)
+        words = [sys.executable, "-m", "taskstream", verb, str(path), *to]
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words],
+            check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert f"taskstream {verb}: {path} cannot be read: Permission denied" in done.stderr
 
 
 @pytest.mark.parametrize(
