@@ -218,6 +218,7 @@ class Ledger:
         self._late_ns = FOR_EVER_NS if late_ns is None else late_ns
         self._doubts = doubts
         self._runs: dict[Origin, _Run] = {}
+        self._aging: dict[tuple[Origin, int], int] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -226,7 +227,10 @@ class Ledger:
         return origin in self._runs
 
     def enter(self, batch: Batch) -> Entered:
-        """Enter a batch, and tell the new events from the copies."""
+        """Enter a batch, and tell the new events from the copies.
+
+        Batches of one reading may come in any order; `settle` is called behind them.
+        """
         if not len(batch):
             return Entered(batch)
         self.touched.add(batch.origin)
@@ -248,11 +252,19 @@ class Ledger:
                 numbers = run.cpus[cpu] = Numbers(_first_floor(batch.origin.run_ns, int(seq.min())))
             late += int((seq < np.uint64(numbers.blind)).sum())
             fresh[rows] = numbers.add(seq)
-            numbers.age(int(records["boot_ns"][rows].max()), self._late_ns)
+            newest_ns = int(records["boot_ns"][rows].max())
+            self._aging[batch.origin, cpu] = max(newest_ns, self._aging.get((batch.origin, cpu), 0))
         if fresh.all():
             return Entered(batch, doubted=doubted)
         kept = batch.part(np.flatnonzero(fresh))
         return Entered(kept, len(records) - len(kept) - late, late, doubted)
+
+    def settle(self) -> None:
+        """Give up what is late, now that all was entered that was read at once."""
+        for (origin, cpu), newest_ns in self._aging.items():
+            if origin in self._runs:
+                self._runs[origin].cpus[cpu].age(newest_ns, self._late_ns)
+        self._aging.clear()
 
     def raise_to(self, origin: Origin, cpu: int, floor: int) -> int:
         """Expect nothing of a CPU below a number any more; return how many never came."""

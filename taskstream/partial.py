@@ -268,6 +268,7 @@ class PartialSums:
 
     def take(self) -> list[Partial]:
         """Return what was counted since the last call, by run."""
+        self.ledger.settle()
         partials = []
         for origin in self._changed:
             run = self._runs[origin]

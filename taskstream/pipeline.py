@@ -218,6 +218,7 @@ class Pipeline:
 
     def _turn(self) -> int:
         """Read once, hand on, close what is over; return the events read."""
+        read_ns = self._now_ns()
         batch = self._source.read()
         if len(batch) or batch.cgroups:
             self._received.add(batch.records)
@@ -225,7 +226,9 @@ class Pipeline:
         else:
             self._sink.tick()
         self._wall_offset_ns = batch.wall_offset_ns
-        settled = (self._now_ns() - SETTLE_NS) // self._rhythm.window_ns
+        # Not by the time now: what came into the ring since, while a long batch was handed on, is
+        # unread, and would look lost in an interval that ended meanwhile.
+        settled = (read_ns - SETTLE_NS) // self._rhythm.window_ns
         if self._last_window is not None:
             settled = min(settled, self._last_window)  # which `_finish` closes, at its own end
         if self._window < settled:

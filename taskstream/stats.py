@@ -20,6 +20,7 @@ class Account:
         rejected: Refused by whom they were for, or not acknowledged in time.
         dropped: Given up here, for want of room.
         spooled: Left on the disk at the end of the run, for the next one to publish.
+        unpublished: For no topic: charts, and a capture perhaps, are made of them.
     """
 
     received: int = 0
@@ -27,18 +28,20 @@ class Account:
     rejected: int = 0
     dropped: int = 0
     spooled: int = 0
+    unpublished: int = 0
 
     @property
     def in_flight(self) -> int:
         """Events whose fate is open."""
         known = self.delivered + self.rejected + self.dropped + self.spooled
-        return self.received - known
+        return self.received - known - self.unpublished
 
     def sum(self, *always: str) -> str:
         """Return what was received as the sum of its fates, in words.
 
         Args:
-            always: Fates that are named even if no event has them; `delivered` always is.
+            always: Fates that are named even if no event has them; `delivered` always is, or
+                `unpublished` in its place.
         """
         fates = {
             "delivered": self.delivered,
@@ -48,6 +51,9 @@ class Account:
             "unacknowledged": self.in_flight,
         }
         named = {"delivered", *always}
+        if self.unpublished:
+            fates = {"unpublished": self.unpublished, **fates}
+            named.remove("delivered")
         parts = [f"{fate} {number:,}" for fate, number in fates.items() if number or fate in named]
         return f"{self.received:,} = {' + '.join(parts)}"
 
@@ -79,8 +85,8 @@ class RunTotals:
 
     @property
     def complete(self) -> bool:
-        """Tell whether every event reached the topic, or is on the disk to be published."""
-        safe = self.account.delivered + self.account.spooled
+        """Tell whether every event reached the topic, if it was for one, or is in the spool."""
+        safe = self.account.delivered + self.account.spooled + self.account.unpublished
         return not self.missed and self.counted + self.running == safe
 
     def line(self) -> str:

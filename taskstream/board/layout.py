@@ -13,6 +13,7 @@ from taskstream.board.reading import RATES, SYSTEM
 from taskstream.board.sparkline import sparkline
 from taskstream.chart.chart import NETDATA
 from taskstream.hook import RELEASE_LATE
+from taskstream.text import printable
 
 __all__ = [
     "GAP_CHARS",
@@ -21,7 +22,6 @@ __all__ = [
     "cells",
     "columns_of",
     "number",
-    "printable",
     "standing",
 ]
 
@@ -111,11 +111,6 @@ def number(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}" if abs(value) >= 1000 or not value % 1 else f"{value:,.1f}"
-
-
-def printable(name: str) -> str:
-    """Return a name that a terminal shows and does not obey: tasks choose their own names."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
 @dataclass(frozen=True, slots=True)

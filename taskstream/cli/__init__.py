@@ -1,14 +1,18 @@
 """The face: one module a verb. Only here are errors printed and exit codes chosen."""
 
+import errno
 import logging
 import os
 import sys
+from io import StringIO, TextIOWrapper
 from typing import Any
 
 import click
 
 from taskstream import __version__
+from taskstream.cli.saying import sayer
 from taskstream.errors import TaskstreamError
+from taskstream.text import printable
 
 __all__ = ["main"]
 
@@ -17,6 +21,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 INTERRUPTED = 130
 LOSSES = 3
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _VERBS = {
     "capture": "Record this host's task events to a file.",
@@ -58,12 +64,17 @@ class _Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # else click makes it exit code 1
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_output()
             ctx.exit(0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _VERBS[name]) for name in sorted(_VERBS)])
+
+
+def _leave_output() -> None:
+    """Let what standard output did not take go, which would fail once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,16 +93,29 @@ def main() -> None:
     130 interrupted.
     """
     logging.getLogger("taskstream").addHandler(logging.NullHandler())
+    if sys.stdout is None:  # it was closed
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if isinstance(sys.stdout, TextIOWrapper):  # what it cannot encode is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     verb = next((word for word in sys.argv[1:] if word in _VERBS), "")
     try:
         taskstream.main(prog_name="taskstream", standalone_mode=False)
     except TaskstreamError as error:
-        click.echo(f"taskstream {verb}: {error}".replace(" :", ":"), err=True)
+        sayer(verb)(str(error))
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
-        error.show()
+        said = StringIO()
+        error.show(said)
+        lines = said.getvalue().rstrip().expandtabs(4).split("\n")
+        click.echo("\n".join(map(printable, lines)), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        sayer(verb)(f"the output cannot be written: {error.strerror}")
+        _leave_output()
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)

@@ -12,14 +12,19 @@ from taskstream import clock
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line, open_capture
 from taskstream.cli.option import (
+    FILE_PATH,
     config_option,
     duration_option,
     host_option,
+    load_mode_option,
     size_option,
+    tracing_option,
+    type_format_option,
     update_every_option,
 )
 from taskstream.cli.record import live_options
-from taskstream.cli.stopping import stop_signals
+from taskstream.cli.saying import sayer
+from taskstream.cli.stopping import Shown, stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
 from taskstream.errors import ConfigError
@@ -31,14 +36,14 @@ from taskstream.source.live import LiveSource
 
 __all__ = ["capture"]
 
+_say = sayer("capture")
+
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls.  [default: entry]",
-)
+@click.argument("file", required=False, type=FILE_PATH)
+@load_mode_option
+@type_format_option
+@tracing_option
 @update_every_option
 @duration_option
 @host_option
@@ -47,21 +52,21 @@ __all__ = ["capture"]
     "capture_file_bytes",
     callback=size_option,
     metavar="SIZE",
-    help="Begin a new file when one is so long, such as 256M.",
+    help="Begin a new file when one is so long, such as 256M.  [default: no bound]",
 )
 @click.option(
     "--file-age",
     "capture_file_s",
     type=click.IntRange(0),
     metavar="SECONDS",
-    help="Begin a new file when one is so old.",
+    help="Begin a new file when one is so old.  [default: no bound]",
 )
 @click.option(
     "--total-size",
     "capture_total_bytes",
     callback=size_option,
     metavar="SIZE",
-    help="Delete the oldest file while all together are longer.",
+    help="Delete the oldest file while all together are longer.  [default: no bound]",
 )
 @config_option
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
@@ -102,7 +107,7 @@ def capture(
         sink = open_capture(path, config, source.origin, replace=force)
         _say(f"writing to {sink.files.writer.path}")
         lines = JsonLines if as_json else PlainLines
-        screen = lines(semantics=config.chart_semantics)
+        shown = Shown(lines(semantics=config.chart_semantics).interval, stopped)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
         trouble, meter = Trouble(_say), Meter()
         pipeline = Pipeline(
@@ -111,7 +116,7 @@ def capture(
             Rhythm(window_ns=config.update_every_s * 10**9, flush_ms=config.flush_ms),
             failures_watched=source.plan.failures_watched,
             release_late=source.plan.release_late,
-            on_interval=(lambda _interval: None) if quiet else screen.interval,
+            on_interval=(lambda _interval: None) if quiet else shown,
             groups=groups,
             agent=lambda: meter.read(
                 queued=0,
@@ -128,8 +133,5 @@ def capture(
         trouble.tell(sink)
         _say(totals.line())
         _say(f"captured: {capture_line(sink)}")
+        shown.end()
         sys.exit(0 if totals.complete else LOSSES)
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream capture: {text}", err=True)

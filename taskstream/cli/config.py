@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from taskstream import place
-from taskstream.cli.option import kafka_option, kafka_settings, kafka_texts
+from taskstream.cli.option import FILE_PATH, kafka_option, kafka_settings, kafka_texts
 from taskstream.cli.run import run
 from taskstream.config.file import read
 from taskstream.config.option import OPTIONS
@@ -22,7 +22,8 @@ _MEMBERS = {option.name for options in OPTIONS.values() for option in options.va
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
+    metavar="FILE",
     help="Configuration file.  [default: the one in force]",
 )
 @click.option("--check", is_flag=True, help="Say whether the file is right.  [default]")

@@ -16,6 +16,7 @@ from taskstream.cli import LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
 from taskstream.cli.option import duration_option, kafka_option, kafka_settings
+from taskstream.cli.saying import sayer
 from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
 from taskstream.decode import Decoded
@@ -25,6 +26,8 @@ from taskstream.sink.screen import JsonLines, PlainLines
 from taskstream.vocabulary import VOCABULARIES, Vocabulary
 
 __all__ = ["consume"]
+
+_say = sayer("consume")
 
 Line = Callable[[dict[str, Any]], str]
 
@@ -42,9 +45,17 @@ _LINES: dict[str, Line] = {
 
 
 @click.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka broker.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
-@click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
+@click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="Topic to read.",
+)
+@click.option(
+    "--count", type=click.IntRange(1), metavar="EVENTS", help="Stop after this many events."
+)
 @duration_option
 @click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
@@ -58,7 +69,9 @@ _LINES: dict[str, Line] = {
     "otel (docs/formats.md); the summary is for people.",
 )
 @click.option("--charts", is_flag=True, help="Print the intervals of one host instead.")
-@click.option("--host", default="", help="--charts: which host.  [default: the only one]")
+@click.option(
+    "--host", default="", metavar="NAME", help="--charts: which host.  [default: the only one]"
+)
 @drawing_options
 @kafka_option
 def consume(
@@ -112,7 +125,7 @@ def consume(
             reader.take(source.read(0.2))
             if source.trouble != told:
                 told = source.trouble
-                click.echo(f"taskstream consume: {told or 'the broker answers again'}", err=True)
+                _say(told or "the broker answers again")
             if exit_at_end and source.at_end:
                 break
     sys.exit(reader.summarize(at_end=source.at_end and not reader.cut))
@@ -147,7 +160,7 @@ class _Reader:
         for position, error in decoded.rejected:
             self._rejected += 1
             if self._rejected <= 5:
-                click.echo(f"taskstream consume: message {position} of a read: {error}", err=True)
+                _say(f"message {position} of a read: {error}")
         for report in decoded.reports:
             self._books.report(report)
         once: list[Batch] = []
@@ -173,10 +186,7 @@ class _Reader:
             at_end: The topic was read to its end; else a gap may be what was left unread.
         """
         if self._drawing is not None and (late := self._drawing.finish()):
-            click.echo(
-                f"taskstream consume: {late:,} events came behind the report that counts them",
-                err=True,
-            )
+            _say(f"{late:,} events came behind the report that counts them")
         summaries = self._books.summaries() if at_end else []
         missing = sum(s.missing for s in summaries)
         duplicates = self._books.duplicates
@@ -185,13 +195,12 @@ class _Reader:
         else:
             for summary in summaries:
                 if summary.missing or summary.duplicates or self._line is None:
-                    click.echo(f"taskstream consume: {_summary_line(summary)}", err=True)
-            click.echo(
-                f"taskstream consume: read {self._events:,} events = "
+                    _say(_summary_line(summary))
+            _say(
+                f"read {self._events:,} events = "
                 f"{self._events - duplicates:,} once + {duplicates:,} again; "
                 f"{f'missing {missing:,}' if at_end else 'missing unknown, before the end'}; "
-                f"not understood {self._rejected:,} messages",
-                err=True,
+                f"not understood {self._rejected:,} messages"
             )
         return LOSSES if missing or self._rejected else 0
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taskstream.cli.option import FILE_PATH
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
 from taskstream.control import Answer, Door
@@ -18,7 +19,8 @@ __all__ = ["agent_option", "agents", "config_option", "open_socket", "request"]
 config_option = click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
+    metavar="FILE",
     help="Configuration of the agent, which says where it listens.  [default: the one in force]",
 )
 

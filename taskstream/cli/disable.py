@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from taskstream.cli.controlling import agent_option, config_option, request
+from taskstream.cli.saying import show
 from taskstream.collection import NAMES
 
 __all__ = ["disable"]
@@ -21,4 +22,4 @@ def disable(what: tuple[str, ...], agent: str | None, config_file: Path | None) 
     their counters go on from where they were. Needs root.
     """
     for name in what:
-        click.echo(request(config_file, agent, {"do": "disable", "what": name})["said"])
+        show(request(config_file, agent, {"do": "disable", "what": name})["said"])

@@ -10,6 +10,7 @@ import click
 from taskstream.cli.option import kafka_option, kafka_settings
 from taskstream.config.config import EMBEDDED
 from taskstream.doctor import Finding, examine
+from taskstream.text import printable_lines
 
 __all__ = ["doctor", "lines"]
 
@@ -30,7 +31,7 @@ def lines(findings: Sequence[Finding], *, colour: bool) -> Iterator[str]:
         if colour:
             state = click.style(state, fg=_COLOURS[finding.state])
         repair = f" (repair: {finding.repair})" if finding.repair else ""
-        yield f"{state}  {finding.check:{checks}}  {finding.found}{repair}"
+        yield f"{state}  " + printable_lines(f"{finding.check:{checks}}  {finding.found}{repair}")
 
 
 def _broker(bootstrap: str | None, settings: dict[str, str]) -> dict[str, str] | None:
@@ -48,7 +49,13 @@ def _broker(bootstrap: str | None, settings: dict[str, str]) -> dict[str, str] |
 
 @click.command()
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Ask these Kafka brokers, too.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="To look for there.")
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="Look for this topic there.",
+)
 @kafka_option
 @click.option(
     "--timeout",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from taskstream.cli.option import config_option
+from taskstream.cli.option import FILE_PATH, config_option
 from taskstream.config.config import Config
 from taskstream.config.file import load, read_app_groups
 from taskstream.grouping.apps import AppGroups
@@ -27,7 +27,7 @@ _OPTIONS = (
     ),
     click.option(
         "--apps-groups",
-        type=click.Path(path_type=Path),
+        type=FILE_PATH,
         metavar="FILE",
         help="Decide on app groups by these rules.  [default: as the agent did]",
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from taskstream.cli.controlling import agent_option, config_option, request
+from taskstream.cli.saying import show
 from taskstream.collection import NAMES
 
 __all__ = ["enable"]
@@ -31,4 +32,4 @@ def enable(
     """
     for name in what:
         reply = request(config_file, agent, {"do": "enable", "what": name, "seconds": seconds})
-        click.echo(reply["said"])
+        show(reply["said"])

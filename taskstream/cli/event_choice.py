@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from taskstream.capture.reader import CaptureFile
+from taskstream.cli.option import FILE_PATH
 from taskstream.errors import CaptureError
 from taskstream.record import KINDS
 from taskstream.selection import Selection
@@ -100,7 +100,5 @@ def selection_of(
     return Selection(from_ns=from_ns, until_ns=until_ns, **members)
 
 
-FILES = click.argument(
-    "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+FILES = click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=FILE_PATH)
 """Captures, one after another; ``-`` is standard input."""

@@ -9,6 +9,7 @@ import msgpack
 from taskstream.batch import Batch
 from taskstream.encode import EventEncoder
 from taskstream.record import flag_names
+from taskstream.text import printable
 
 __all__ = ["event_line", "event_maps"]
 
@@ -35,7 +36,7 @@ def event_line(event: dict[str, Any]) -> str:
         _detail(event),
         f"[{' '.join(flags)}]" if flags else "",
     ]
-    return "  ".join(part for part in parts if part)
+    return printable("  ".join(part for part in parts if part))
 
 
 def _detail(event: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,12 +16,16 @@ from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
+from taskstream.cli.option import FILE_PATH
+from taskstream.cli.saying import sayer, show_data
 from taskstream.errors import CaptureError
 from taskstream.replay import Replay
 from taskstream.report import Report
 from taskstream.sink.table import CsvTable, JsonTable, ParquetTable, Table
 
 __all__ = ["export"]
+
+_say = sayer("export")
 
 TABLES: dict[str, Callable[[BinaryIO], Table]] = {
     "parquet": ParquetTable,
@@ -51,13 +56,22 @@ class _TableTarget:
         """Return at once."""
 
 
+class _Terminal(BytesIO):
+    """Standard output, where it is a terminal; lines are written whole."""
+
+    def write(self, data: Any) -> int:
+        show_data(bytes(data).decode())
+        return len(data)
+
+
 @click.command()
 @FILES
 @click.option("--to", "to", required=True, type=click.Choice(list(TABLES)), help="The format.")
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
+    metavar="FILE",
     help="The new file.  [default: standard output]",
 )
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
@@ -81,7 +95,10 @@ def export(
     with ExitStack() as stack:
         files = [stack.enter_context(CaptureFile(path)) for path in paths]
         selection = selection_of(files, **choice)
-        out = sys.stdout.buffer if output is None else stack.enter_context(_create(output, force))
+        if output is not None:
+            out = stack.enter_context(_create(output, force))
+        else:
+            out = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
         table = TABLES[to](out)
         job = Replay(files, _TableTarget(table), selection=selection, skip_damaged=skip_damaged)
         failure: CaptureError | None = None
@@ -90,9 +107,9 @@ def export(
         except CaptureError as error:
             failure = error
         table.close()
-    click.echo(f"taskstream export: {job.totals.line()}".replace("replayed", "exported"), err=True)
+    _say(job.totals.line().replace("replayed", "exported"))
     if failure is not None:
-        raise failure
+        raise CaptureError(str(failure).replace("were replayed", "were exported"))
     sys.exit(0 if job.totals.complete else LOSSES)
 
 

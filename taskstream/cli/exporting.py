@@ -5,37 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from taskstream.capture.reader import CaptureFile
-from taskstream.config.config import OFF
-from taskstream.config.option import OPTIONS
+from taskstream.cli.saying import show_data
 from taskstream.errors import CaptureError
 from taskstream.sink.netdata import NetdataCharts
 
 if TYPE_CHECKING:
     from taskstream.sink.prometheus import Metrics
 
-__all__ = ["listen_address", "netdata_charts", "serving"]
+__all__ = ["netdata_charts", "serving"]
 
 _LOOK_S = 0.1
-
-
-def listen_address(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[str, int] | None:
-    """Read an address as [prometheus] of the configuration has it; a callback for click."""
-    if value is None:
-        return None
-    option = OPTIONS["prometheus"]["listen"]
-    try:
-        text = option.read(value)
-    except ValueError:
-        text = OFF
-    if text == OFF:
-        raise click.BadParameter(f"{value!r} cannot be: allowed is HOST:PORT, or PORT")
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def netdata_charts(first: CaptureFile, semantics: str) -> NetdataCharts:
@@ -64,10 +44,10 @@ def serving(
 
     if address is None:
         yield
-        click.echo(exposition(metrics), nl=False)
+        show_data(exposition(metrics))
         return
     with MetricsServer(metrics, *address) as server:
-        say(f"metrics at http://{address[0]}:{server.port}/metrics")
+        say(f"metrics at {server.url}")
         yield
         while not stopped():
             time.sleep(_LOOK_S)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ from taskstream.capture.frame import FORMAT, Damage, Frame, FrameKind, kind_name
 from taskstream.capture.reader import CaptureFile
 from taskstream.capture.survey import Survey
 from taskstream.cli.event_line import event_line, event_maps
+from taskstream.cli.option import FILE_PATH
+from taskstream.cli.saying import sayer, show
 
 __all__ = ["inspect"]
 
+_say = sayer("inspect")
+
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option("--frames", is_flag=True, help="List the frames.")
 @click.option("--events", is_flag=True, help="List the events.")
 @click.option("--verify", is_flag=True, help="Unpack and decode everything, and compare the sums.")
@@ -37,27 +41,31 @@ def inspect(file: Path, frames: bool, events: bool, verify: bool, as_json: bool)
             survey.add(item)
             if frames:
                 row = _row(item)
-                click.echo(json.dumps(row) if as_json else _frame_line(row))
+                _print(row, _frame_line, as_json=as_json)
             if events and isinstance(item, Frame):
                 for map_ in _events(item):
-                    click.echo(json.dumps(map_) if as_json else event_line(map_))
+                    _print(map_, event_line, as_json=as_json)
         survey.finish()
         if as_json:
             summary = {"kind": "capture", "file": capture.name, "format": FORMAT}
             click.echo(json.dumps(summary | {"bytes": capture.size} | survey.to_map()))
         elif not events and not frames:
             for name, text in _description(capture, survey):
-                click.echo(f"{name:12}{text}")
+                show(f"{name:12}{text}")
     if verify and not as_json:
         for fault in survey.faults:
-            click.echo(f"taskstream inspect: {fault}", err=True)
+            _say(fault)
         frames_text = f"{survey.frames.total():,} frames, {survey.events:,} events"
-        click.echo(
-            f"taskstream inspect: {frames_text}: "
-            + (f"{len(survey.faults):,} faults" if survey.faults else "all as it should be"),
-            err=True,
-        )
+        found = f"{len(survey.faults):,} faults" if survey.faults else "all as it should be"
+        _say(f"{frames_text}: {found}")
     sys.exit(1 if verify and survey.faults else 0)
+
+
+def _print(row: dict[str, Any], line: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(row))
+    else:
+        show(line(row))
 
 
 def _events(frame: Frame) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ import click
 
 from taskstream.board.gatherer import unpack_rates
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings, listen_address
+from taskstream.cli.option import kafka_option, kafka_settings, limit_option, listen_option
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.consumer import TopicSource
 from taskstream.errors import MessageError
@@ -15,17 +16,15 @@ from taskstream.sink.rates_metrics import MetricBounds, RatesMetrics
 
 __all__ = ["metrics"]
 
+_say = sayer("metrics")
+
 
 @click.command()
 @click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
-@click.option("--topic", default="taskstream.rates", show_default=True, help="Topic to read.")
 @click.option(
-    "--listen",
-    default="127.0.0.1:9468",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where to serve them.",
+    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="Topic to read."
 )
+@listen_option("Where to serve them.", "127.0.0.1:9468")
 @click.option(
     "--silent",
     "silent_s",
@@ -40,20 +39,15 @@ __all__ = ["metrics"]
     type=click.IntRange(1),
     default=1000,
     show_default=True,
+    metavar="N",
     help="How many hosts have metrics.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="How many groups of each kind have metrics, per host; the others are in `other`.",
-)
+@limit_option
 @kafka_option
 def metrics(
     bootstrap: str,
     topic: str,
-    listen: str,
+    listen: tuple[str, int],
     silent_s: float,
     hosts: int,
     limit: int,
@@ -64,16 +58,15 @@ def metrics(
     Reads what agents have drawn, not the events: a few messages per host and interval. Every
     metric has label `host`. Exits with 3 if messages were not understood.
     """
-    address, port = listen_address(listen)
     bounds = MetricBounds(hosts=hosts, groups=limit, silent_s=silent_s)
     found, refused = RatesMetrics(bounds), 0
     settings = kafka_settings(kafka)
     with (
         stop_signals() as stopped,
         TopicSource(bootstrap, topic, from_end=True, settings=settings) as source,
-        MetricsServer(found, address, port) as server,
+        MetricsServer(found, *listen) as server,
     ):
-        _say(f"metrics of {topic} at http://{address}:{server.port}/metrics")
+        _say(f"metrics of {topic} at {server.url}")
         told = ""
         while not stopped.asked:
             for value in source.values(0.5):
@@ -97,7 +90,3 @@ def _closing_line(found: RatesMetrics, refused: int) -> str:
     if refused:
         text += f"; {refused:,} messages were not understood"
     return text
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream metrics: {text}", err=True)

@@ -9,6 +9,7 @@ import click
 from taskstream import clock
 from taskstream.cli.option import config_option
 from taskstream.cli.record import record
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.config.file import load
@@ -16,6 +17,8 @@ from taskstream.control.function import NetdataFunction
 from taskstream.sink.netdata import NetdataCharts
 
 __all__ = ["netdata_plugin", "script"]
+
+_say = sayer("netdata-plugin")
 
 
 @click.command()
@@ -46,10 +49,6 @@ def netdata_plugin(seconds: int, config_file: Path | None) -> None:
 
 def _charts(config: Config) -> NetdataCharts:
     return NetdataCharts(config.update_every_s, clock.boot_ns, semantics=config.chart_semantics)
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream netdata-plugin: {text}", err=True)
 
 
 def script() -> None:

@@ -6,26 +6,36 @@ from typing import Any
 
 import click
 
-from taskstream.config.option import FILE_SIZE, size
+from taskstream.config.config import OFF
+from taskstream.config.option import FILE_SIZE, OPTIONS, host_port, size
 from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
 __all__ = [
+    "FILE_PATH",
     "config_option",
     "duration_option",
     "host_option",
     "kafka_option",
     "kafka_settings",
     "kafka_texts",
-    "listen_address",
+    "limit_option",
+    "listen_option",
+    "load_mode_option",
     "size_option",
+    "tracing_option",
+    "type_format_option",
     "update_every_option",
 ]
+
+FILE_PATH = click.Path(path_type=Path, readable=False)
+"""A file; one that cannot be read is no wrong usage, and is told by whoever opens it."""
 
 config_option = click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
+    metavar="FILE",
     help="Configuration file.  [default: the one that `taskstream config` names]",
 )
 
@@ -37,12 +47,40 @@ update_every_option = click.option(
     help="Length of an interval of the rates.  [default: 5]",
 )
 
+load_mode_option = click.option(
+    "--load-mode",
+    type=click.Choice(["entry", "return"]),
+    help="`return` also watches for failed calls (with tracing `tracepoint` that slows every "
+    "system call a little).  [default: entry]",
+)
+
+type_format_option = click.option(
+    "--type-format",
+    type=click.Choice(["auto", "co-re", "legacy"]),
+    help="Which probes: compiled once (co-re), or at the start (legacy).  [default: auto]",
+)
+
+tracing_option = click.option(
+    "--tracing",
+    type=click.Choice(["trampoline", "probe", "tracepoint"]),
+    help="How co-re probes attach.  [default: trampoline]",
+)
+
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many groups of each kind are told apart, per host; the others are in `other`.",
+)
+
 duration_option = click.option(
     "--duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time."
 )
 
 host_option = click.option(
-    "--host", help="Name of this host in the events.  [default: the node name]"
+    "--host", metavar="NAME", help="Name of this host in the events.  [default: the node name]"
 )
 
 kafka_option: Callable[..., Any] = click.option(
@@ -63,16 +101,36 @@ def size_option(_ctx: click.Context, _param: click.Parameter, value: str | None)
         raise click.BadParameter(f"{value!r} cannot be: allowed is {FILE_SIZE}") from None
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """Read option ``--listen``: HOST:PORT.
+def _address(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    """Read an address as [prometheus] of the configuration has it; a callback for click."""
+    if value is None:
+        return None
+    try:
+        text = OPTIONS["prometheus"]["listen"].read(value)
+    except ValueError:
+        text = OFF
+    if text == OFF:
+        raise click.BadParameter(f"{value!r} cannot be: allowed is HOST:PORT, or PORT")
+    return host_port(text)
 
-    Raises:
-        click.BadParameter: it is something else.
+
+def listen_option(help_: str, default: str | None = None) -> Callable[..., Any]:
+    """Return option ``--listen``, of which a verb gets host and port; None if it is not given.
+
+    Args:
+        help_: What is served, and when.
+        default: Where, unless it is given.
     """
-    address, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint="--listen")
-    return address.strip("[]"), int(port)
+    return click.option(
+        "--listen",
+        callback=_address,
+        default=default,
+        show_default=default is not None,
+        metavar="[HOST:]PORT",
+        help=help_,
+    )
 
 
 def kafka_settings(given: tuple[str, ...]) -> dict[str, str]:

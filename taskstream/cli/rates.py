@@ -10,7 +10,14 @@ import click
 from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings, listen_address
+from taskstream.cli.option import (
+    FILE_PATH,
+    kafka_option,
+    kafka_settings,
+    limit_option,
+    listen_option,
+)
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
@@ -25,13 +32,16 @@ from taskstream.sink.rates import RatesRecords
 
 __all__ = ["rates"]
 
+_say = sayer("rates")
+
 BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
 
 @click.command()
-@click.argument("paths", metavar="[FILE...]", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker, instead of FILE.")
-@click.option("--topic", default="taskstream.events", show_default=True, help="Topic to read.")
+@click.argument("paths", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
+@click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE.")
+@click.option("--topic", default="taskstream.events", show_default=True, metavar="TOPIC",
+              help="Topic to read.")  # fmt: skip
 @click.option(
     "--by",
     multiple=True,
@@ -40,7 +50,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 )
 @click.option(
     "--apps-groups",
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     metavar="FILE",
     help="Decide on app groups by these rules.  [default: as the agents did]",
 )
@@ -85,13 +95,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     show_default=True,
     help="kafka: format of the messages.",
 )
-@click.option(
-    "--listen",
-    default="127.0.0.1:9467",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="prometheus: where to serve them.",
-)
+@listen_option("prometheus: where to serve them.", "127.0.0.1:9467")
 @click.option(
     "--late",
     "late_s",
@@ -101,8 +105,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     metavar="SECONDS",
     help="How far events may come behind others, or behind the report that counts them.",
 )
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True,
-              help="How many groups of each kind are charted, per host.")  # fmt: skip
+@limit_option
 @click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--skip-damaged", is_flag=True, help="FILE: go on behind damaged frames.")
@@ -121,7 +124,7 @@ def rates(
     to: str | None,
     output_topic: str | None,
     message: str,
-    listen: str,
+    listen: tuple[str, int],
     late_s: float,
     limit: int,
     exit_at_end: bool,
@@ -222,7 +225,13 @@ def _closing_line(totals: RecountTotals) -> Iterator[None]:
 
 @contextmanager
 def _outlet(
-    to: str | None, listen: str, semantics: str, output: str, message: str, *, as_json: bool
+    to: str | None,
+    listen: tuple[str, int],
+    semantics: str,
+    output: str,
+    message: str,
+    *,
+    as_json: bool,
 ) -> Iterator[Outlet]:
     """Return where the intervals go."""
     if to is None:
@@ -234,10 +243,9 @@ def _outlet(
     from taskstream.sink.outlet import FleetMetrics
     from taskstream.sink.prometheus import MetricsServer
 
-    address, port = listen_address(listen)
     metrics = FleetMetrics()
-    with MetricsServer(metrics, address, port) as server:
-        _say(f"metrics at http://{address}:{server.port}/metrics")
+    with MetricsServer(metrics, *listen) as server:
+        _say(f"metrics at {server.url}")
         yield metrics
 
 
@@ -256,7 +264,3 @@ def _stop(source: Reader | FleetMember, stopped: Stop) -> Callable[[], bool]:
         return stopped.asked
 
     return stop
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream rates: {text}", err=True)

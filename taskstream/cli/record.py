@@ -15,11 +15,13 @@ from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
 from taskstream.cli.capturing import capture_line, open_capture
 from taskstream.cli.controlling import open_socket
+from taskstream.cli.saying import Say
 from taskstream.cli.spooling import earlier_line, open_spool
 from taskstream.cli.state import State
-from taskstream.cli.stopping import Stop
-from taskstream.cli.watching import Say, TopicCheck, Trouble
+from taskstream.cli.stopping import Shown, Stop
+from taskstream.cli.watching import TopicCheck, Trouble
 from taskstream.config.config import EMBEDDED, OFF, Config
+from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
 from taskstream.groups import Groups
 from taskstream.interval import Agent, Interval
@@ -102,7 +104,8 @@ def record(
         screen = screen_of(config)
         stack.callback(screen.close)
         end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
-        intervals = _Intervals(config, source.origin, sink, screen, metrics)
+        shown = Shown(screen.interval, stop)
+        intervals = _Intervals(config, source.origin, sink, shown, metrics)
         pipeline = Pipeline(
             source,
             both,
@@ -159,6 +162,7 @@ def record(
             capture_trouble.tell(capture)
             say(f"captured: {capture_line(capture)}")
             captured = not capture.account.dropped
+        shown.end()
         return 0 if totals.complete and captured else LOSSES
 
 
@@ -212,10 +216,9 @@ def _metrics(config: Config, say: Say) -> Iterator["Metrics | None"]:
         return
     from taskstream.sink.prometheus import Metrics, MetricsServer  # takes its time
 
-    address, _, port = config.metrics_listen.rpartition(":")
     metrics = Metrics(config.host_name())
-    with MetricsServer(metrics, address.strip("[]"), int(port)) as server:
-        say(f"metrics at http://{address}:{server.port}/metrics")
+    with MetricsServer(metrics, *host_port(config.metrics_listen)) as server:
+        say(f"metrics at {server.url}")
         yield metrics
 
 
@@ -231,10 +234,10 @@ class _Intervals:
         config: Config,
         origin: Origin,
         sink: KafkaSink | Discard,
-        screen: Screen,
+        shown: Shown,
         metrics: "Metrics | None",
     ) -> None:
-        self.outlets = [screen.interval]
+        self.outlets: list[Callable[[Interval], None]] = [shown]
         if OFF not in (config.rates_topic, config.bootstrap):
             rates = RatesTopic(sink, config.rates_topic, origin, config.chart_semantics)
             self.outlets.append(rates.interval)

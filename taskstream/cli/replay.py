@@ -20,8 +20,9 @@ from taskstream.cli import INTERRUPTED, LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
-from taskstream.cli.exporting import listen_address, netdata_charts, serving
-from taskstream.cli.option import kafka_option, kafka_settings
+from taskstream.cli.exporting import netdata_charts, serving
+from taskstream.cli.option import FILE_PATH, kafka_option, kafka_settings, listen_option
+from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, Target
@@ -34,6 +35,8 @@ from taskstream.stats import Account
 from taskstream.target import WAIT_MS, CaptureTarget, ChartTarget, KafkaTarget
 
 __all__ = ["replay", "speed_of"]
+
+_say = sayer("replay")
 
 TARGETS = ("kafka", "charts", "json", "netdata", "prometheus", "capture")
 
@@ -66,9 +69,13 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @choice_options
 @click.option("--skip-damaged", is_flag=True, help="Go on behind damaged frames.")
-@click.option("--bootstrap", metavar="HOST:PORT", help="kafka: the broker.")
+@click.option("--bootstrap", metavar="HOST:PORT,...", help="kafka: the brokers.")
 @click.option(
-    "--topic", default="taskstream.events", show_default=True, help="kafka: topic of the events."
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    metavar="TOPIC",
+    help="kafka: topic of the events.",
 )
 @click.option(
     "--message",
@@ -79,14 +86,15 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @kafka_option
 @click.option("--json", "as_json", is_flag=True, help="charts: a line of JSON per interval.")
-@click.option(
-    "--listen",
-    callback=listen_address,
-    metavar="[HOST:]PORT",
-    help="prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]",
-)
+@listen_option("prometheus: serve /metrics until Ctrl-C.  [default: print them at the end]")
 @drawing_options
-@click.option("--output", type=click.Path(path_type=Path), help="capture: the new file.")
+@click.option(
+    "--output",
+    "-o",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="capture: the new file.",
+)
 @click.option("--force", is_flag=True, help="capture: write over a file that is there.")
 def replay(
     paths: tuple[Path, ...],
@@ -286,7 +294,3 @@ def _progress(files: list[CaptureFile], *, data_on_stdout: bool) -> Iterator[Cal
         return
     with click.progressbar(length=total, file=sys.stderr, update_min_steps=1 << 20) as bar:
         yield bar.update
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream replay: {text}", err=True)

@@ -13,41 +13,38 @@ from taskstream.cli.option import (
     host_option,
     kafka_option,
     kafka_settings,
+    load_mode_option,
+    tracing_option,
+    type_format_option,
     update_every_option,
 )
 from taskstream.cli.record import record
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
-from taskstream.config.config import Config
+from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
 from taskstream.sink.screen import JsonLines, LiveTable, PlainLines, Screen
 
 __all__ = ["run"]
 
+_say = sayer("run")
+
 
 @click.command()
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka broker, or off.  [default: embedded]")
-@click.option("--topic", help="Topic of the events.  [default: taskstream.events]")
+@click.option(
+    "--bootstrap",
+    metavar="HOST:PORT,...",
+    help="Kafka brokers; embedded for one inside the agent, off for none.  [default: embedded]",
+)
+@click.option("--topic", metavar="TOPIC", help="Topic of the events.  [default: taskstream.events]")
 @click.option(
     "--message",
     type=click.Choice(["event", "batch", "json"]),
     help="A Kafka message per event, or per batch, or per event as JSON.  [default: event]",
 )
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls (with tracing `tracepoint` that slows every "
-    "system call a little).  [default: entry]",
-)
-@click.option(
-    "--type-format",
-    type=click.Choice(["auto", "co-re", "legacy"]),
-    help="Which probes: compiled once (co-re), or at the start (legacy).  [default: auto]",
-)
-@click.option(
-    "--tracing",
-    type=click.Choice(["trampoline", "probe", "tracepoint"]),
-    help="How co-re probes attach.  [default: trampoline]",
-)
+@load_mode_option
+@type_format_option
+@tracing_option
 @click.option("--apps/--no-apps", default=None, help="Charts per app group.  [default: no]")
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Charts per cgroup and service.  [default: no]"
@@ -113,10 +110,7 @@ def _screen(config: Config, as_json: bool) -> Screen:
     if as_json:
         return JsonLines(semantics=semantics)
     if sys.stdout.isatty():
-        head = f"taskstream on {config.host_name()} to {config.bootstrap}, topic {config.topic}"
+        to = f" to {config.bootstrap}, topic {config.topic}" if config.bootstrap != OFF else ""
+        head = f"taskstream on {config.host_name()}{to}"
         return LiveTable(head, clock.boot_ns, semantics=semantics)
     return PlainLines(semantics=semantics)
-
-
-def _say(text: str) -> None:
-    click.echo(f"taskstream run: {text}", err=True)

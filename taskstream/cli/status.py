@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from taskstream.cli.controlling import agent_option, agents, config_option
+from taskstream.cli.saying import show
 from taskstream.control.client import ask
 
 __all__ = ["status"]
@@ -24,7 +25,10 @@ def status(agent: str | None, config_file: Path | None, as_json: bool) -> None:
     """
     for path in agents(config_file, agent):
         found = {"agent": path.stem, **ask(path, {"do": "status"})}
-        click.echo(json.dumps(found) if as_json else _text(found))
+        if as_json:
+            click.echo(json.dumps(found))
+        else:
+            show(_text(found))
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -15,8 +15,17 @@ from taskstream.board.choice import Choice
 from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
-from taskstream.cli.option import config_option, kafka_option, kafka_settings
+from taskstream.cli.option import (
+    FILE_PATH,
+    config_option,
+    kafka_option,
+    kafka_settings,
+    load_mode_option,
+    tracing_option,
+    type_format_option,
+)
 from taskstream.cli.replay import speed_of
+from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
@@ -25,6 +34,8 @@ from taskstream.errors import ConfigError
 from taskstream.feed import Feed, RatesFeed
 
 __all__ = ["top"]
+
+_say = sayer("top")
 
 LOOK_S = 0.1
 """How often the feed is looked at, where no screen does."""
@@ -36,15 +47,17 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
 
 
 @click.command()
-@click.argument("captures", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("captures", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
 @click.option(
     "--speed", callback=speed_of, metavar="max|N", help="FILE: N times as fast.  [default: 1]"
 )
 @click.option(
-    "--bootstrap", metavar="HOST:PORT", help="Show the hosts of the topic of rates there."
+    "--bootstrap", metavar="HOST:PORT,...", help="Show the hosts of the topic of rates there."
 )
-@click.option("--topic", default="taskstream.rates", show_default=True, help="That topic.")
-@click.option("--host", "host", default="", help="Show this host alone.")
+@click.option(
+    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="That topic."
+)
+@click.option("--host", "host", default="", metavar="NAME", help="Show this host alone.")
 @click.option(
     "--view",
     type=click.Choice(VIEWS),
@@ -61,19 +74,9 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
     metavar="SECONDS",
     help="Length of an interval.  [default: 1]",
 )
-@click.option(
-    "--load-mode",
-    type=click.Choice(["entry", "return"]),
-    help="`return` also watches for failed calls.  [default: entry]",
-)
-@click.option(
-    "--type-format", type=click.Choice(["auto", "co-re", "legacy"]), help="As of `taskstream run`."
-)
-@click.option(
-    "--tracing",
-    type=click.Choice(["trampoline", "probe", "tracepoint"]),
-    help="As of `taskstream run`.",
-)
+@load_mode_option
+@type_format_option
+@tracing_option
 @click.option("--apps/--no-apps", default=None, help="Count by app group.  [default: yes]")
 @click.option(
     "--cgroups/--no-cgroups", default=None, help="Count by cgroup and service.  [default: yes]"
@@ -183,7 +186,7 @@ def _show_job(job: Job, stopped: Stop, show: Show, *, live: bool = False) -> Non
     finally:
         job.finish()
     for line in job.lines:
-        click.echo(f"taskstream top: {line}", err=True)
+        _say(line)
     sys.exit(job.code)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from taskstream.cli.option import config_option, kafka_option, kafka_settings, size_option
+from taskstream.cli.saying import show
 from taskstream.config.config import EMBEDDED, Config
 from taskstream.config.file import load
 from taskstream.topic import TopicPlan, judge
@@ -33,26 +34,33 @@ def plan_of(config: Config) -> TopicPlan:
 
 _OPTIONS = (
     click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers."),
-    click.option("--topic", help="The topic.  [default: taskstream.events]"),
+    click.option("--topic", metavar="TOPIC", help="The topic.  [default: taskstream.events]"),
     click.option(
-        "--partitions", "topic_partitions", type=click.IntRange(1, 10_000), help="[default: 4]"
+        "--partitions",
+        "topic_partitions",
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Into how many parts it is split.  [default: 4]",
     ),
     click.option(
         "--replication",
         "topic_copies",
         type=click.IntRange(0, 100),
+        metavar="N",
         help="Copies of each partition.  [default: one per broker, up to 3]",
     ),
     click.option(
         "--min-insync",
         "topic_in_sync",
         type=click.IntRange(0, 100),
+        metavar="N",
         help="Copies that an acknowledged event has.  [default: one less than --replication]",
     ),
     click.option(
         "--retention-hours",
         "topic_retention_h",
         type=click.IntRange(0, 1_000_000),
+        metavar="HOURS",
         help="How long events are kept; 0 for ever.  [default: 168]",
     ),
     click.option(
@@ -66,7 +74,7 @@ _OPTIONS = (
         "--compression",
         "topic_compression",
         type=click.Choice(["producer", "uncompressed", "gzip", "lz4", "snappy", "zstd"]),
-        help="[default: producer]",
+        help="How the broker stores messages; producer: as they come.  [default: producer]",
     ),
     kafka_option,
     config_option,
@@ -106,9 +114,9 @@ def create(config_file: Path | None, kafka: tuple[str, ...], **options: Any) -> 
     config = _config(config_file, kafka, options)
     admin = TopicAdmin(config.bootstrap, config.kafka)
     if admin.create(config.topic, plan_of(config)):
-        click.echo(f"topic {config.topic} was made on {config.bootstrap}")
+        show(f"topic {config.topic} was made on {config.bootstrap}")
         return
-    click.echo(f"topic {config.topic} is there already")
+    show(f"topic {config.topic} is there already")
     sys.exit(_check(config, admin, as_json=False))
 
 
@@ -116,7 +124,7 @@ def create(config_file: Path | None, kafka: tuple[str, ...], **options: Any) -> 
 @_with_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config_file: Path | None, kafka: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Say whether the topic is as it should be, and what to do where it is not.
+    """Say whether the topic fits, and what to do where it does not.
 
     Exits with 1 if there is none, or it does not fit.
     """
@@ -132,13 +140,13 @@ def _check(config: Config, admin: TopicAdmin, *, as_json: bool) -> int:
         rows = [asdict(misfit) for misfit in misfits]
         click.echo(json.dumps({"topic": config.topic, "found": found, "misfits": rows}))
     elif state is None:
-        click.echo(f"topic {config.topic} is not there: `taskstream topics create` makes it")
+        show(f"topic {config.topic} is not there: `taskstream topics create` makes it")
     else:
         for misfit in misfits:
-            click.echo(f"topic {config.topic}: {misfit.line()}")
+            show(f"topic {config.topic}: {misfit.line()}")
         if not state.config:
-            click.echo(f"topic {config.topic}: its settings may not be read; they were not checked")
+            show(f"topic {config.topic}: its settings may not be read; they were not checked")
         elif not misfits:
             partitions, copies = len(state.copies), min(state.copies)
-            click.echo(f"topic {config.topic} fits: {partitions} partitions, {copies} copies")
+            show(f"topic {config.topic} fits: {partitions} partitions, {copies} copies")
     return 1 if state is None or misfits else 0

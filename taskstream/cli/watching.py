@@ -1,9 +1,9 @@
 """What a run tells of its broker, its spool and its topic while it goes on."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 
+from taskstream.cli.saying import Say
 from taskstream.cli.topics import plan_of
 from taskstream.config.config import Config
 from taskstream.errors import BrokerError
@@ -13,10 +13,7 @@ from taskstream.sink.spooling import SpoolingSink
 from taskstream.topic import judge
 from taskstream.topic_admin import TopicAdmin
 
-__all__ = ["Say", "TopicCheck", "Trouble"]
-
-Say = Callable[[str], None]
-"""Takes a line for people."""
+__all__ = ["TopicCheck", "Trouble"]
 
 
 class TopicCheck:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taskstream.errors import ConfigError
+from taskstream.text import readable
 
 __all__ = ["EMBEDDED", "OFF", "Config"]
 
@@ -85,5 +86,9 @@ class Config:
         return (self.bootstrap, self.capture_file) != (OFF, OFF)
 
     def host_name(self) -> str:
-        """Return the host's name in messages: the one set, or the node name."""
-        return self.host or os.uname().nodename
+        """Return the host's name in messages: the one set, or the node name.
+
+        The kernel takes any bytes for a node name; those that are no UTF-8 are escaped, as in
+        every name of a task, so that whoever reads messages, files or metrics can take it.
+        """
+        return readable(os.fsencode(self.host or os.uname().nodename))

@@ -11,7 +11,7 @@ from typing import Any
 from taskstream.config.config import OFF
 from taskstream.hook import CAPABILITIES
 
-__all__ = ["FILE_SIZE", "NONE", "OPTIONS", "Option", "size"]
+__all__ = ["FILE_SIZE", "NONE", "OPTIONS", "Option", "host_port", "size"]
 
 NONE = "none"
 """The value of a list that stands for an empty one."""
@@ -69,6 +69,12 @@ def _text(text: str) -> str:
     if not text:
         raise ValueError(text)
     return text
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Split an address as `OPTIONS` reads it; that of IPv6 loses its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _listen(text: str) -> str:

@@ -176,6 +176,7 @@ class EventConsumer:
                 portion.reports.append(report)
                 self._books.report(report, self._now_ms() + self._late_ms)
             self._ends[stretch.place] = stretch.end
+        self._books.settle()
         self._most = most_messages(sum(len(one.values) for one in stretches), events)
         read_to = self.reader.read_to_ms
         read_to_ms = min((read_to.get(place, 0) for place in self.reader.places), default=0)
@@ -258,6 +259,11 @@ class _Books:
         portion.late += entered.late
         if len(entered.fresh):
             portion.batches.append(entered.fresh)
+
+    def settle(self) -> None:
+        for ledger in (self._whole, *self._parts.values()):
+            if ledger is not None:
+                ledger.settle()
 
     def report(self, report: Report, due_ms: int) -> None:
         if self._whole is not None:

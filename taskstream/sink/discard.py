@@ -1,6 +1,6 @@
 """A sink for events that are published nowhere: the charts alone are wanted.
 
-Its account says that all was delivered: there is nobody else whom the events were for.
+Its account says so of each: unpublished.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ class Discard:
     """Takes everything.
 
     Attributes:
-        account: All that was received was delivered.
+        account: All that was received is unpublished.
         errors: Empty.
         trouble: Empty.
     """
@@ -32,7 +32,7 @@ class Discard:
     def write(self, batch: Batch) -> None:
         """Count a batch."""
         self.account.received += len(batch)
-        self.account.delivered += len(batch)
+        self.account.unpublished += len(batch)
 
     def report(self, report: Report) -> None:
         """Nobody reads it."""

@@ -40,7 +40,9 @@ _TYPES = {
     "user": "user.{group}_{what}",
 }
 _BY_CONTEXT = {c.context: c for c in (*CHARTS, *(state.chart for state in STATES))}
-_NO_QUOTES = str.maketrans({"'": "_", '"': "_", "\\": "/"} | dict.fromkeys(range(32), "_"))
+_NO_QUOTES = str.maketrans(
+    {"'": "_", '"': "_", "\\": "/"} | dict.fromkeys([*range(32), *range(127, 160)], "_")
+)
 
 
 class NetdataCharts:

@@ -18,6 +18,7 @@ from taskstream.chart.draw import draw
 from taskstream.interval import Interval
 from taskstream.sink.prometheus import Metrics
 from taskstream.sink.screen import interval_to_json
+from taskstream.text import printable
 
 __all__ = ["FleetMetrics", "HostJson", "HostLines"]
 
@@ -56,7 +57,7 @@ class HostLines:
                 f"{chart.context} {drawing.group}" if SCOPES[chart.scope].label else chart.context
             )
             values = _values(drawing.values, every=chart.scope == "system")
-            self._out.write(f"{time}  {origin.host}  {name}  {values}\n")
+            self._out.write(printable(f"{time}  {origin.host}  {name}  {values}") + "\n")
         self._out.flush()
 
     def forget(self, origin: Origin) -> None:

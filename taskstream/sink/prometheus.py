@@ -249,6 +249,7 @@ class MetricsServer:
 
     Attributes:
         port: The port.
+        url: Where they are.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -264,7 +265,9 @@ class MetricsServer:
                 f"metrics cannot be served at {address}:{port}: {error.strerror}: name "
                 "another address ([prometheus] listen, or --listen)"
             ) from None
+        host = f"[{address}]" if ":" in address else address
         self.port: int = self._server.server_port
+        self.url = f"http://{host}:{self.port}/metrics"
 
     def close(self) -> None:
         """Stop serving."""

@@ -16,6 +16,7 @@ from taskstream.interval import COLUMNS, Interval, Series
 from taskstream.rates import CHARTS, charts
 from taskstream.record import COUNTS
 from taskstream.stats import RunTotals
+from taskstream.text import printable
 
 __all__ = ["JsonLines", "LiveTable", "PlainLines", "Screen", "interval_to_json"]
 
@@ -178,8 +179,11 @@ class LiveTable:
     def _drawing(self, totals: RunTotals, in_queue: int) -> Any:
         from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=self._head, title_justify="left", title_style="", expand=False)
+        table = Table(
+            title=Text(printable(self._head)), title_justify="left", title_style="", expand=False
+        )
         table.add_column("chart")
         table.add_column("unit")
         table.add_column("dimension")
@@ -196,11 +200,14 @@ class LiveTable:
                     _number(values[dimension]) if known else "-",
                 )
         account = totals.account
-        below = (
-            f"events {totals.counted:,}   lost {totals.lost:,}   "
-            f"delivered {account.delivered:,}   dropped {account.dropped:,}   "
-            f"rejected {account.rejected:,}   in queue {in_queue:,}"
-        )
+        below = f"events {totals.counted:,}   lost {totals.lost:,}   "
+        if account.unpublished:
+            below += f"unpublished {account.unpublished:,}"
+        else:
+            below += (
+                f"delivered {account.delivered:,}   dropped {account.dropped:,}   "
+                f"rejected {account.rejected:,}   in queue {in_queue:,}"
+            )
         note = _note(self._last)
         return Group(table, below, note) if note else Group(table, below)
 

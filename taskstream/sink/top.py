@@ -23,10 +23,11 @@ from textual.widgets import Footer, Input, Static
 
 from taskstream.board.board import Board, Row
 from taskstream.board.choice import Choice, rows_of
-from taskstream.board.layout import GAP_CHARS, Column, cells, columns_of, printable, standing
+from taskstream.board.layout import GAP_CHARS, Column, cells, columns_of, standing
 from taskstream.board.reading import VIEWS
 from taskstream.errors import TaskstreamError
 from taskstream.feed import Feed
+from taskstream.text import printable, printable_lines
 
 __all__ = ["Top"]
 
@@ -261,7 +262,8 @@ class Top(App[None]):
         _say(self._loss, Text(now.loss))
         self._loss.set_class(now.is_lossy, "lossy")
         _say(self._cost, Text(now.cost))
-        _say(self._notes, Text("\n".join(dict.fromkeys([*self._feed.notes(), *now.notes]))))
+        notes = [*self._feed.notes(), *now.notes]
+        _say(self._notes, Text("\n".join(map(printable_lines, dict.fromkeys(notes)))))
         if rows:
             found = rows_of(self._held or self._board, self._choice, now_ns)
             self._table.show(found, self._choice)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet
@@ -23,6 +24,8 @@ from tests.plain import map_of
 from tests.plain_capture import frames_of
 from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch, wait_until
+
+REPLAYED = "taskstream replay: read 105 = replayed 105 + left out 0\n"
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_replay_prints_events_and_reports_as_json(path):
     kinds = [json.loads(line)["kind"] for line in done.lines]
     assert len(kinds) == 107
     assert kinds.count("report") == 2
-    assert done.err == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+    assert done.err == REPLAYED
     assert done.code == 0
 
 
@@ -151,6 +154,26 @@ def test_captures_are_read_without_any_privilege(path, tmp_path):
         public.unlink()
     assert done.returncode == 0, done.stderr
     assert done.stderr == "taskstream replay: read 105 = replayed 105 + left out 0\n"
+
+
+@pytest.mark.parametrize("verb", ["inspect", "replay", "export", "rates"])
+def test_a_capture_that_may_not_be_read_is_told_and_is_no_wrong_usage(verb):
+    need_root("the command becomes somebody else")
+    to = {"replay": ["--to", "json"], "export": ["--to", "csv"]}.get(verb, [])
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = a_capture(Path(folder, "a.tsc"), sample())
+        path.chmod(0o600)
+        words = [sys.executable, "-m", "taskstream", verb, str(path), *to]
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words],
+            check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert f"taskstream {verb}: {path} cannot be read: Permission denied" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -395,3 +418,83 @@ def test_a_capture_has_the_names_of_cgroups_that_are_gone_at_once(tmp_path):
     execs = taskstream("replay", path, "--to", "json", "--kind", "exec", "--cgroup", pattern).lines
     argvs = [row["argv"] for row in map(json.loads, execs) if row["kind"] == "exec"]
     assert argvs.count(["/bin/true", "within"]) == 7
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("message", ["event", "batch", "json"])
+def test_a_host_whose_name_is_no_utf8_is_recorded_under_an_escaped_one(tmp_path, message):
+    need_root("a host is named in a namespace of its own")
+    path = tmp_path / "live.tsc"
+    begin = (
+        "import os, socket, sys; socket.sethostname(b'caf\\xe9'); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'taskstream', *sys.argv[1:]])"
+    )
+    options = ["--duration", "2.5", "--update-every", "1", "--capture", str(path), "--json"]
+    done = subprocess.run(
+        ["unshare", "-u", sys.executable, "-c", begin, "run", "--message", message, *options],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2
+    *events, _ = map(json.loads, taskstream("inspect", path, "--events", "--json").lines)
+    assert {event["host"] for event in events} == {"caf\\xe9"}
+
+
+# --- an output that takes nothing ---
+
+
+def shell(line: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of the shell, where ``"$@"`` is ``taskstream`` with some words."""
+    command = ["bash", "-o", "pipefail", "-c", line, "bash", sys.executable, "-m", "taskstream"]
+    return subprocess.run(
+        [*command, *map(str, words)],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "FILE"],
+        ["inspect", "FILE", "--events"],
+        ["replay", "FILE", "--to", "charts"],
+        ["replay", "FILE", "--to", "json"],
+        ["replay", "FILE", "--to", "prometheus"],
+        ["export", "FILE", "--to", "csv"],
+        ["export", "FILE", "--to", "parquet", "-o", "/dev/full", "--force"],
+        ["rates", "FILE"],
+        ["schema"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_without_room_is_told_in_a_line(path, words):
+    done = shell('"$@" > /dev/full', *[path if word == "FILE" else word for word in words])
+    assert done.returncode == 1
+    last = f"taskstream {words[0]}: the output cannot be written: No space left on device"
+    assert done.stderr.splitlines()[-1] == last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_output_is_as_good_as_dev_null(path):
+    done = shell('"$@" >&-', "replay", path, "--to", "charts")
+    assert (done.returncode, done.stderr) == (0, REPLAYED)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("verb", [["run", "--bootstrap", "off"], ["capture", "FILE", "--force"]])
+@pytest.mark.parametrize(
+    ("line", "code"), [('"$@" | head -1', 0), ('"$@" > /dev/full', 1)], ids=["pipe", "full"]
+)
+def test_a_run_whose_output_nobody_takes_closes_its_books(path, verb, line, code):
+    words = [path if word == "FILE" else word for word in verb]
+    done = shell(line, *words, "--duration", "20", "--update-every", "1")
+    assert done.returncode == code
+    assert re.search(r": counted ([\d,]+) = read \1 \+ lost 0; read ", done.stderr)

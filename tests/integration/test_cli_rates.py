@@ -111,7 +111,7 @@ def test_history_is_recounted_under_other_rules(agent, tmp_path):
 
 def test_metrics_of_every_host_are_served(broker, agent):
     words = ["rates", "--bootstrap", broker.address, "--topic", agent.topic,
-             "--to", "prometheus", "--listen", "127.0.0.1:0"]  # fmt: skip
+             "--to", "prometheus", "--listen", "0"]  # fmt: skip
     with start(*words) as process:
         try:
             assert process.stderr is not None
@@ -143,7 +143,10 @@ def test_lines_for_people_name_host_chart_and_group(agent):
         ([], "give either FILE or --bootstrap"),
         (["FILE", "--bootstrap", "x:1"], "give either FILE or --bootstrap"),
         (["FILE", "--to", "prometheus", "--json"], "--to prometheus and --json exclude"),
-        (["FILE", "--to", "prometheus", "--listen", "x"], "'x' is no HOST:PORT"),
+        (
+            ["FILE", "--to", "prometheus", "--listen", "x"],
+            "'x' cannot be: allowed is HOST:PORT, or PORT",
+        ),
     ],
 )
 def test_wrong_usage_is_told(tmp_path, words, said):

@@ -1,10 +1,13 @@
 """The command line before anything is done: help, versions, wrong usage, wrong configuration."""
 
 import json
+from collections.abc import Iterator
 
+import click
 import pytest
 
 from taskstream import __version__, resource, schema
+from taskstream.cli import taskstream as verbs
 from taskstream.record import KINDS
 from tests.command import taskstream
 
@@ -37,6 +40,25 @@ def test_help_names_every_verb(option):
         assert f"  {verb} " in done.out
 
 
+def commands(group: click.Group = verbs) -> Iterator[click.Command]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+@pytest.mark.parametrize("command", [*commands()], ids=lambda command: command.name)
+def test_help_says_of_every_option_what_it_does_and_of_what_kind_its_value_is(command):
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    context = click.Context(command)
+    for option in options:
+        words = (option.help or "").partition("[default")[0]
+        assert words.rstrip().endswith("."), option.name
+        vague = ("TEXT", "PATH", "INTEGER", "INTEGER RANGE", "FLOAT RANGE")
+        assert option.is_flag or option.make_metavar(context) not in vague, option.name
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -47,6 +69,8 @@ def test_help_names_every_verb(option):
         (["consume", "--bootstrap", "x", "--count", "0"], "0 is not in the range x>=1."),
         (["consume", "--bootstrap", "x", "--duration", "-1"], "-1.0 is not in the range x>=0."),
         (["run", "--message", "avro"], "'avro' is not one of 'event', 'batch', 'json'."),
+        (["capture", "x", "--tracing", "none"], "'none' is not one of 'trampoline', 'probe',"),
+        (["replay", "x"], "Choose from:\n    kafka,\n    charts,"),
         (["run", "--load-mode", "both"], "'both' is not one of 'entry', 'return'."),
         (["run", "--update-every", "0"], "0 is not in the range 1<=x<=3600."),
         (["run", "--drain-timeout", "soon"], "'soon' is not a valid integer range."),

@@ -254,6 +254,14 @@ def test_the_host_is_the_node_name_unless_it_is_set():
     assert Config(host="web-3").host_name() == "web-3"
 
 
+def test_a_node_name_that_is_no_utf8_is_escaped(monkeypatch):
+    for raw, name in ((b"caf\xe9", "caf\\xe9"), ("über".encode(), "über")):
+        found = os.uname_result(("Linux", os.fsdecode(raw), "6.18", "#1", "x86_64"))
+        monkeypatch.setattr(os, "uname", lambda found=found: found)
+        assert Config().host_name() == name
+    assert Config(host=os.fsdecode(b"\xff")).host_name() == "\\xff"
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [

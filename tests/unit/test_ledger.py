@@ -90,10 +90,26 @@ def test_an_event_within_the_bound_is_taken_and_one_behind_it_is_counted():
     ledger = Ledger(late_ns=2 * SECOND)
     for at in range(0, len(rest), 100):
         ledger.enter(parts(rest, list(range(at, min(at + 100, len(rest)))))[0])
+        ledger.settle()
     entered = ledger.enter(near)
     assert (len(entered.fresh), entered.late) == (1, 0)
     entered = ledger.enter(early)
     assert (len(entered.fresh), entered.again, entered.late) == (0, 0, 1)
+
+
+def test_batches_of_one_reading_may_lie_across_one_another_in_time():
+    """Events are decoded by the clock's offset, which has a value now and again."""
+    whole = lives(5000, cpus=1)  # 20 seconds
+    ledger = Ledger(late_ns=2 * SECOND)
+    for begin in (0, 10_000):
+        here = range(begin, begin + 10_000)
+        offsets = [(n // 1000) % 2 for n in here]
+        for offset in (0, 1):
+            rows = [n for n, has in zip(here, offsets, strict=True) if has == offset]
+            entered = ledger.enter(parts(whole, rows)[0])
+            assert (len(entered.fresh), entered.late) == (5000, 0)
+        ledger.settle()
+    assert ledger.enter(parts(whole, [0])[0]).again == 1
 
 
 def test_the_ledger_is_small_however_much_is_read_by_one_of_many_partitions():
@@ -102,6 +118,7 @@ def test_the_ledger_is_small_however_much_is_read_by_one_of_many_partitions():
     whole = lives(5000, cpus=1)  # 20 seconds
     for at in range(0, len(whole), 1000):
         ledger.enter(parts(whole, list(range(at, at + 1000, 2)))[0])
+        ledger.settle()
         sizes.append(len(ledger.to_map(ORIGIN)["cpus"][0][1][3]))
     assert max(sizes) <= (2 * SECOND // 1_000_000) / 8
 
@@ -123,12 +140,15 @@ def test_the_watermark_is_the_moment_up_to_which_nothing_is_missing():
     first, hole, second = parts(whole, list(range(1000)), [1000], list(range(1001, 4000)))
     for at in range(0, len(first), 100):
         ledger.enter(parts(first, list(range(at, at + 100)))[0])
+        ledger.settle()
     for at in range(0, len(second), 100):
         ledger.enter(parts(second, list(range(at, min(at + 100, len(second)))))[0])
+        ledger.settle()
     before = ledger.watermarks()[ORIGIN, 0] - ORIGIN.run_ns
     assert SECOND // 2 <= before <= SECOND
     ledger.enter(hole)
     ledger.enter(parts(whole, [3999])[0])
+    ledger.settle()
     assert ledger.watermarks()[ORIGIN, 0] - ORIGIN.run_ns >= 3 * SECOND
 
 

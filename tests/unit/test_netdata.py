@@ -211,7 +211,9 @@ def test_a_name_is_cleaned_as_netdata_does(group, clean):
     assert clean_name(group) == clean
 
 
-@pytest.mark.parametrize("name", ["it's", 'a"b', "a b", "a\nb", "a = b", "a\\", "é", "-", "#"])
+@pytest.mark.parametrize(
+    "name", ["it's", 'a"b', "a b", "a\nb", "\x1b[2J", "\x9b", "a = b", "a\\", "é", "-", "#"]
+)
 def test_any_name_is_one_word_to_netdata(name):
     found = read(interval(app={name: SERIES}, service={name: SERIES}))
     ((_, value),) = [found.labels[id_] for id_ in found.labels if id_.endswith("_task_exit")]

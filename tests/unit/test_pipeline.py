@@ -202,6 +202,25 @@ def test_what_is_counted_late_is_in_a_later_interval_and_in_no_two():
     assert run.summed() == {"fork_process": 500}
 
 
+@pytest.mark.parametrize("slow_ms", [50, 300, 2_500])
+def test_a_sink_that_takes_its_time_makes_no_event_look_lost(slow_ms):
+    class SlowSink(MemorySink):
+        def write(self, batch: Batch) -> None:
+            super().write(batch)
+            if running and len(batch):
+                running[0].now += slow_ms * 1_000_000
+
+    running: list[SyntheticSource] = []
+    run = play(
+        steady(6),
+        until_ns=ATTACHED_NS + 9 * SECOND,
+        sink=SlowSink(),
+        at=lambda source: running.append(source) if not running else None,
+    )
+    assert [interval.lost() for interval in run.intervals] == [0] * len(run.intervals)
+    assert run.summed() == {"fork_process": 600}
+
+
 def test_what_is_read_late_is_received_once():
     readable = steady(5)["boot_ns"].astype(np.int64)
     readable[::7] += 900_000_000

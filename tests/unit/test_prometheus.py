@@ -185,6 +185,14 @@ def test_a_scrape_gets_the_metrics(served):
         assert 'taskstream_zombies{host="web-3"} 3.0' in answer.read().decode()
 
 
+def test_where_metrics_are_is_an_address_that_a_browser_takes(served):
+    assert served.url == f"http://127.0.0.1:{served.port}/metrics"
+    with MetricsServer(Metrics("web-3"), "::1", 0) as other:
+        assert other.url == f"http://[::1]:{other.port}/metrics"
+        with urllib.request.urlopen(other.url) as answer:
+            assert answer.status == 200
+
+
 def test_an_address_that_is_taken_is_told(served):
     with pytest.raises(ConfigError, match=f"at 127.0.0.1:{served.port}: Address already in use"):
         MetricsServer(Metrics("web-3"), "127.0.0.1", served.port)

@@ -1,6 +1,7 @@
 """Intervals as people and machines see them: all of the numbers, and none that is not known."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -182,6 +183,17 @@ def test_the_table_shows_every_chart_with_its_unit_and_where_it_all_goes(ticks, 
 def test_below_the_table_are_the_totals_of_the_run(ticks, capsys):
     shown = " ".join(drawn(ticks, capsys, BUSY).split())
     assert "events 1,234 lost 4 delivered 1,200 dropped 30 rejected 0 in queue 12" in shown
+
+
+def test_a_run_for_no_topic_says_of_none_that_it_was_delivered(ticks, capsys):
+    account = Account(1241, unpublished=1241)
+    screen = LiveTable("taskstream on web[-3]\x1b[2J", ticks)
+    screen.progress(lambda: replace(totals(), account=account), 0)
+    screen.close()
+    shown = capsys.readouterr().out
+    assert "events 1,234   lost 4   unpublished 1,241" in shown
+    assert "delivered" not in shown
+    assert "taskstream on web[-3]\\x1b[2J" in shown
 
 
 def test_before_the_first_interval_nothing_is_shown_as_zero(ticks, capsys):

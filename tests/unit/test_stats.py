@@ -39,6 +39,7 @@ FATES = [
     totals(Account(1110, 1000, 7, 100), counted=1000, read=1000, running=110),
     totals(Account(1110, 1000, 7, 100), counted=3000, read=1000, lost=2000, running=110),
     totals(Account(5, 1), counted=9, read=5, lost=1),
+    totals(Account(5, unpublished=5), counted=5, read=4, lost=1, running=1),
     totals(Account(), counted=0),
     totals(Account(1_000_000, 999_978, 0, 22), counted=1_000_003, read=1_000_000, lost=3),
 ]
@@ -78,6 +79,8 @@ def test_what_the_kernel_skipped_is_said_and_is_in_no_sum():
         (totals(Account(15, 15), counted=10, read=10, running=5), True),
         (totals(Account(15, 15), counted=11, read=10, lost=1, running=5), False),
         (totals(Account(15, 15), counted=11, read=10, running=5), False),
+        (totals(Account(15, unpublished=15), counted=10, read=10, running=5), True),
+        (totals(Account(15, unpublished=15), counted=11, read=10, lost=1, running=5), False),
         (totals(Account(15, 14), counted=10, read=10, running=5), False),
         (totals(Account(15, 14, 1), counted=10, read=10, running=5), False),
         (totals(Account(15, 14, 0, 1), counted=10, read=10, running=5), False),
@@ -95,3 +98,8 @@ def test_what_is_on_the_disk_is_neither_lost_nor_in_flight():
     assert account.in_flight == 0
     assert totals.complete
     assert totals.line().endswith("received 12 = delivered 7 + dropped 0 + spooled 5")
+
+
+def test_what_is_for_no_topic_is_not_said_to_be_delivered():
+    run = totals(Account(15, unpublished=15), counted=10, read=10, running=5)
+    assert run.line().endswith("received 15 = unpublished 15 + dropped 0")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskstream.text import escape, is_utf8, split_argv, unescape
+from taskstream.text import escape, is_utf8, printable, printable_lines, split_argv, unescape
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,29 @@ def test_what_is_not_utf8_is_known_as_such(raw):
 )
 def test_argv_is_split_at_each_nul_and_a_cut_last_argument_is_kept(raw, arguments):
     assert split_argv(raw) == arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("über-日本 \\x1b", "über-日本 \\x1b"),
+        ("\x1b[2Jevil", "\\x1b[2Jevil"),
+        ("a\tb\nc\rd", "a\\x09b\\x0ac\\x0dd"),
+        ("\0\x7f", "\\x00\\x7f"),
+        ("\x9b31m\x85", "\\x9b31m\\x85"),  # C1: escapes of one character
+        ("\u202egnp.exe\u2066", "\\u202egnp.exe\\u2066"),  # turn the direction of writing
+        ("\u2028\u200b\ufeff", "\\u2028\\u200b\\ufeff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("caf\udce9", "caf\\xe9"),  # as Python has a file name that is no UTF-8
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_no_text_commands_a_terminal(text, shown):
+    assert printable(text) == shown
+    assert shown.isprintable()
+
+
+def test_only_a_line_that_is_indented_goes_on_a_message():
+    assert printable_lines("no:\n  why\n  \x1b") == "no:\n  why\n  \\x1b"
+    assert printable_lines("a\nroot: b") == "a\\x0aroot: b"
