@@ -262,8 +262,9 @@ class Ledger:
     def settle(self) -> None:
         """Give up what is late, now that all was entered that was read at once."""
         for (origin, cpu), newest_ns in self._aging.items():
-            if origin in self._runs:
-                self._runs[origin].cpus[cpu].age(newest_ns, self._late_ns)
+            run = self._runs.get(origin)
+            if run is not None and cpu in run.cpus:  # nobody forgot it meanwhile
+                run.cpus[cpu].age(newest_ns, self._late_ns)
         self._aging.clear()
 
     def raise_to(self, origin: Origin, cpu: int, floor: int) -> int:

@@ -140,18 +140,22 @@ class _Numbers:
     one again, and then arrays find the number of many at a time. Otherwise a dictionary does.
     """
 
-    _BITS = 14
+    _BITS = 11
 
     def __init__(self) -> None:
         self._known: dict[int, int] = {}
-        self._slot_keys = np.zeros(1 << self._BITS, np.uint64)
-        self._slot_numbers = np.full(1 << self._BITS, -1, np.intp)
+        # None until they are needed: of a thousand hosts' numbers most are few, and soon forgotten.
+        self._slot_keys = np.empty(0, np.uint64)
+        self._slot_numbers = np.empty(0, np.intp)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the number of each key, and the row of each that is new, in order of number."""
+        if not len(self._slot_keys):
+            self._slot_keys = np.zeros(1 << self._BITS, np.uint64)
+            self._slot_numbers = np.full(1 << self._BITS, -1, np.intp)
         slots = keys >> np.uint64(64 - self._BITS)
         numbers = np.where(self._slot_keys[slots] == keys, self._slot_numbers[slots], -1)
         rows = np.flatnonzero(numbers < 0)
