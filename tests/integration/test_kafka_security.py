@@ -130,7 +130,7 @@ def assert_works(cluster: KafkaCluster, settings: dict[str, str]) -> None:
     with TopicSource(cluster.bootstrap, TOPIC, settings=settings) as source:
         found = 0
         while not source.at_end:
-            found += sum(map(len, source.read(0.5).batches))
+            found += sum(map(len, source.read(0.05).batches))
     assert found >= 40
 
 
