@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ EXPECTED = {"fork_process": CHILDREN, "exec": CHILDREN + 1, "exit_process": CHIL
 FEW = 5
 """Releases that a kernel may hide from BPF, where it hides any (see tests/kernel/guarded.py)."""
 
+STILL_S = 10.0
+"""For how long nothing new may come where a kernel hid events: what it hid does not come at all."""
+
 TINY = "[ring]\nsize = 4096\n[stream]\nflush ms = 300\n[global]\n"
 """A configuration whose ring overflows."""
 
@@ -56,11 +59,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 @dataclass
 class Agent:
-    """A running agent."""
+    """A running agent.
+
+    Attributes:
+        process: It.
+        out: What it prints.
+        err: What it says.
+        hidden: Tells which events the kernel hid from BPF (tests/kernel/guarded.py).
+    """
 
     process: subprocess.Popen[str]
     out: Path
     err: Path
+    hidden: Callable[[], list[str]] = list
+    _counted: int = field(default=-1, init=False)
+    _since_s: float = field(default=0.0, init=False)
 
     @property
     def intervals(self) -> list[dict[str, Any]]:
@@ -73,6 +86,15 @@ class Agent:
         for interval in self.intervals:
             found.update(interval["groups"][dimension].get(group, {}))
         return found
+
+    def give_up_if_hidden(self, counted: int) -> None:
+        """Fail if the same number has been counted for long and the kernel hid events."""
+        now_s = time.monotonic()
+        if counted != self._counted:
+            self._counted, self._since_s = counted, now_s
+        elif now_s > self._since_s + STILL_S:
+            hidden = self.hidden()
+            assert not hidden, f"the kernel hid {len(hidden)} events from BPF: {hidden[:3]} ..."
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -90,7 +112,9 @@ def is_over(agent: Agent, dimension: str, group: str, times: int = 1) -> Callabl
 
     def over() -> bool:
         dead = times * (CHILDREN + 1)
-        if agent.counts(dimension, group)["exit_process"] < dead:
+        counted = agent.counts(dimension, group)["exit_process"]
+        if counted < dead:
+            agent.give_up_if_hidden(counted)
             return False
         return len(agent.intervals) >= seen.setdefault("intervals", len(agent.intervals) + 2)
 

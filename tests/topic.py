@@ -41,7 +41,7 @@ def fetch(bootstrap: str, topic: str) -> list[Fetched]:
     deadline = time.monotonic() + _DEADLINE_S
     while ended != set(partitions):
         assert time.monotonic() < deadline, f"{topic} has no end: {ended} of {set(partitions)}"
-        for message in consumer.consume(10_000, 0.1):
+        for message in consumer.consume(10_000, 0.02):
             error = message.error()
             if error is None:
                 found.append(

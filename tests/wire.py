@@ -66,8 +66,9 @@ class Wire:
         _do("tc", "qdisc", "add", "dev", self._ours, "root", "tbf", *bucket)
 
     def speed_up(self) -> None:
-        """Undo that."""
-        _do("tc", "qdisc", "del", "dev", self._ours, "root")
+        """Undo that, if it was done."""
+        undo = ["tc", "qdisc", "del", "dev", self._ours, "root"]
+        subprocess.run(undo, capture_output=True)
 
     def close(self) -> None:
         """Take it all away."""

@@ -25,6 +25,8 @@ from tests.topic import fetch, murmur2, wait_until
 
 pytestmark = pytest.mark.kafka
 
+QUICK = {"fetch.wait.max.ms": "10"}
+
 Create = Callable[[str], None]
 
 
@@ -72,9 +74,9 @@ def publish(sink: KafkaSink, *things: Batch | Report) -> None:
 
 def read(broker: Broker, topic: str) -> tuple[list[Batch], list[Report]]:
     batches, reports = [], []
-    with TopicSource(broker.bootstrap, topic) as source:
+    with TopicSource(broker.bootstrap, topic, settings=QUICK) as source:
         while not source.at_end:
-            decoded = source.read(0.5)
+            decoded = source.read(0.05)
             assert not decoded.rejected
             batches += decoded.batches
             reports += decoded.reports
@@ -120,10 +122,10 @@ def test_a_reader_can_begin_at_a_moment(request):
     publish(sink_to(broker, topic), given)
     stamps_ms = (given.records["boot_ns"].astype(np.int64) + given.wall_offset_ns) // 1_000_000
     since_ms = int(np.median(stamps_ms))
-    with TopicSource(broker.bootstrap, topic, since_ms=since_ms) as source:
+    with TopicSource(broker.bootstrap, topic, since_ms=since_ms, settings=QUICK) as source:
         found = []
         while not source.at_end:
-            found += [e["seq"] for b in source.read(0.5).batches for e in known(b)]
+            found += [e["seq"] for b in source.read(0.05).batches for e in known(b)]
     later = given.records["seq"][stamps_ms >= since_ms].tolist()
     assert sorted(found) == sorted(later)
     assert 0 < len(later) < len(given)

@@ -63,7 +63,7 @@ def places() -> Iterator[dict[str, Path]]:
 
 
 @pytest.fixture
-def start(folder: Path) -> Iterator[Callable[..., Agent]]:
+def start(folder: Path, hidden: Callable[[], list[str]]) -> Iterator[Callable[..., Agent]]:
     agents: list[Agent] = []
 
     def starting(*options: str, text: str = "") -> Agent:
@@ -73,7 +73,7 @@ def start(folder: Path) -> Iterator[Callable[..., Agent]]:
         environment = {**os.environ, "TASKSTREAM_CONFIG_DIR": str(folder)}
         with out.open("w") as to, err.open("w") as talk:
             process = subprocess.Popen(command, stdout=to, stderr=talk, text=True, env=environment)
-        agents.append(Agent(process, out, err))
+        agents.append(Agent(process, out, err, hidden))
         wait_for(lambda: "look at it" in err.read_text() or process.poll() is not None)
         assert process.poll() is None, err.read_text()
         return agents[-1]

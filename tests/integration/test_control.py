@@ -87,7 +87,9 @@ def test_what_is_enabled_stays_exact_when_the_ring_overflows(
 
     def over() -> bool:
         exits = [i["groups"].get("cgroup", {}).get(container, {}) for i in agent.intervals]
-        return sum(counts.get("exit_process", 0) for counts in exits) == CHILDREN + 1
+        counted = sum(counts.get("exit_process", 0) for counts in exits)
+        agent.give_up_if_hidden(counted)
+        return counted == CHILDREN + 1
 
     wait_for(over, 60)
     assert agent.stop() == 3

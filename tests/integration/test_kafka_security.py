@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 PASSWORD = "not-to-be-shown-5417"
 TOPIC, OTHER = "secured", "forbidden"
+ANSWER_S = 3
+"""A client is told why it is refused at once, and tries again for as long as an answer may take."""
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,11 @@ def sink_to(
     cluster: KafkaCluster, settings: dict[str, str], topic: str = TOPIC, *, patient: bool = False
 ) -> KafkaSink:
     options = KafkaOptions(
-        bootstrap=cluster.bootstrap, topic=topic, settings=settings, patient=patient
+        bootstrap=cluster.bootstrap,
+        topic=topic,
+        settings=settings,
+        patient=patient,
+        answer_ms=1000 * ANSWER_S,
     )
     return KafkaSink(options)
 
@@ -130,7 +136,7 @@ def assert_works(cluster: KafkaCluster, settings: dict[str, str]) -> None:
     with TopicSource(cluster.bootstrap, TOPIC, settings=settings) as source:
         found = 0
         while not source.at_end:
-            found += sum(map(len, source.read(0.5).batches))
+            found += sum(map(len, source.read(0.05).batches))
     assert found >= 40
 
 
@@ -143,9 +149,16 @@ def test_a_wrong_password_is_told_and_not_shown(scram, ours):
         sink_to(scram, login(ours, password="wrong-4711"))
     assert "wrong-4711" not in str(raised.value)
     with pytest.raises(BrokerError, match=r"check sasl\.username"):
-        TopicSource(scram.bootstrap, TOPIC, settings=login(ours, password="wrong-4711"))
+        TopicSource(
+            scram.bootstrap,
+            TOPIC,
+            settings=login(ours, password="wrong-4711"),
+            answer_ms=1000 * ANSWER_S,
+        )
     with pytest.raises(BrokerError, match=r"check sasl\.username"):
-        TopicAdmin(scram.bootstrap, login(ours, password="wrong-4711")).describe(TOPIC)
+        TopicAdmin(scram.bootstrap, login(ours, password="wrong-4711"), answer_s=ANSWER_S).describe(
+            TOPIC
+        )
 
 
 def test_patience_does_not_extend_to_a_wrong_password(scram, ours):

@@ -34,7 +34,12 @@ UNKNOWN_TOPIC, INVALID_TOPIC, NO_RIGHT = 3, 17, 29
 OUT_OF_ORDER, OLD_EPOCH = 45, 47
 
 KCAT = ["kcat", "-C", "-e", "-q"]
-QUICK = {"linger.ms": "0", "reconnect.backoff.ms": "20", "reconnect.backoff.max.ms": "100"}
+QUICK = {
+    "linger.ms": "0",
+    "reconnect.backoff.ms": "20",
+    "reconnect.backoff.max.ms": "100",
+    "topic.metadata.refresh.interval.ms": "200",
+}
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ QUICK = {
     "fetch.error.backoff.ms": "10",
     "reconnect.backoff.ms": "20",
     "reconnect.backoff.max.ms": "100",
+    "topic.metadata.refresh.interval.ms": "200",
 }
 NO_RIGHT, UNKNOWN_TOPIC, NOT_LEADER = 29, 3, 6
 

@@ -37,6 +37,7 @@ QUICK = {
     "linger.ms": "0",
     "reconnect.backoff.ms": "20",
     "reconnect.backoff.max.ms": "100",
+    "topic.metadata.refresh.interval.ms": "200",
     "delivery.timeout.ms": "0",
     "socket.timeout.ms": "3000",
 }

@@ -158,6 +158,7 @@ class KafkaCluster:
             "offsets.topic.num.partitions": "1",
             "transaction.state.log.replication.factor": copies,
             "transaction.state.log.min.isr": in_sync,
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": in_sync,
             "group.initial.rebalance.delay.ms": "0",

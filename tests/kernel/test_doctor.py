@@ -98,6 +98,12 @@ def held_programs():
     return held
 
 
+@pytest.fixture(scope="module")
+def here():
+    """Return exit code and findings on this machine as it is, nothing taken away."""
+    return diagnose()
+
+
 def by_check(findings):
     return {finding.check: finding for finding in findings}
 
@@ -105,8 +111,8 @@ def by_check(findings):
 # --- a machine on which the agent runs -----------------------------------------------------------
 
 
-def test_every_hook_attaches_and_the_agent_can_run_in_both_load_modes():
-    code, found = diagnose()
+def test_every_hook_attaches_and_the_agent_can_run_in_both_load_modes(here):
+    code, found = here
     assert code == 0
     for kind in KINDS:
         hook = found[f"hook {kind}"]
@@ -118,8 +124,8 @@ def test_every_hook_attaches_and_the_agent_can_run_in_both_load_modes():
     assert found["agent"]["found"] == f"can run: {default}; load mode `entry` or `return`"
 
 
-def test_the_whole_matrix_is_shown_and_each_no_has_its_reason():
-    found = diagnose()[1]
+def test_the_whole_matrix_is_shown_and_each_no_has_its_reason(here):
+    found = here[1]
     for mode in MODES:
         row = found[f"mode {mode}"]["found"]
         assert row.startswith("yes: entry, return (release at ") or len(row) > len("no: ")
@@ -130,17 +136,17 @@ def test_the_whole_matrix_is_shown_and_each_no_has_its_reason():
         assert row.startswith("yes: ") == (found[needs]["state"] == "ok"), row
 
 
-def test_kprobes_are_said_to_be_there_exactly_where_the_kernel_has_their_code():
+def test_kprobes_are_said_to_be_there_exactly_where_the_kernel_has_their_code(here):
     names = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
-    finding = diagnose()[1]["CONFIG_KPROBES"]
+    finding = here[1]["CONFIG_KPROBES"]
     if finding["state"] == "unknown":
         go_without("no kernel configuration")
     assert finding["state"] == ("ok" if "register_kprobe" in names else "warn")
     assert bool(finding["repair"]) == (finding["state"] == "warn")
 
 
-def test_what_is_said_of_the_machine_is_what_the_machine_says():
-    found = diagnose()[1]
+def test_what_is_said_of_the_machine_is_what_the_machine_says(here):
+    found = here[1]
     kernel = os.uname()
     assert found["kernel"]["found"] == f"Linux {kernel.release} on {kernel.machine}"
     assert found["CPUs"]["found"].endswith(f"{os.sysconf('SC_NPROCESSORS_ONLN')} online")
@@ -148,9 +154,9 @@ def test_what_is_said_of_the_machine_is_what_the_machine_says():
     assert int(found["iterator"]["found"].split()[1]) >= len(list(Path("/proc").glob("[0-9]*"))) / 2
 
 
-def test_without_json_every_check_is_one_plain_line():
+def test_without_json_every_check_is_one_plain_line(here):
     done = run()
-    checks = list(diagnose()[1])
+    checks = list(here[1])
     printed = done.stdout.splitlines()
     assert len(printed) == len(checks)
     assert all(check in line for check, line in zip(checks, printed, strict=True))
@@ -328,9 +334,8 @@ def test_one_tracepoint_that_is_missing_hides_none_of_the_others():
 # --- brokers -------------------------------------------------------------------------------------
 
 
-def test_without_a_bootstrap_the_agents_own_broker_is_named():
-    for arguments in ([], ["--bootstrap", "embedded"]):
-        found = diagnose(*arguments)[1]
+def test_without_a_bootstrap_the_agents_own_broker_is_named(here):
+    for _, found in (here, diagnose("--bootstrap", "embedded")):
         assert found["broker"]["state"] == "ok"
         assert "would use its own" in found["broker"]["found"]
         assert "topic" not in found

@@ -5,13 +5,16 @@ They need root, QEMU and a Debian mirror, and nothing of the kernel that runs he
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from tests.kernel.guest.fetch import FetchError, obtain
 from tests.kernel.guest.kernel import Kernel
 from tests.kernel.guest.machine import X86_64
+from tests.kernel.guest.matrix import Case, run_cases
+from tests.kernel.guest.table import Result
 from tests.needs import go_without, need_root
 
 
@@ -38,3 +41,12 @@ def any_kernel(kernel: None) -> Kernel:
     except FetchError as error:
         go_without(str(error))
         raise
+
+
+@pytest.fixture(scope="session", autouse=True)
+def underway(kernel: None, request: pytest.FixtureRequest) -> Iterator[Future[dict[Case, Result]]]:
+    """Run the cases that the chosen tests ask for, each guest booted once, beside other tests."""
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [p.params["case"] for p in parameters if p and "case" in p.params]
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run_cases, [case for case in chosen if isinstance(case, Case)])

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["KERNELS", "FetchError", "Wanted", "fetch", "obtain", "unpacked"]
 
 DIRECTORY = Path(__file__).parents[3] / "build/kernels"
 _STAMP = "packages"
+_fetching = threading.Lock()
 _PART_OF_A_KERNEL = re.compile(r"linux-(?:image|binary|modules|base)-\d")
 
 
@@ -56,13 +58,14 @@ KERNELS = {
 
 
 def obtain(name: str) -> Kernel:
-    """Return a kernel that is there already, or fetch it.
+    """Return a kernel that is there already, or fetch it; one thread at a time.
 
     Raises:
         FetchError: it cannot be had.
     """
     directory = DIRECTORY / name
-    return Kernel.in_directory(directory) if directory.is_dir() else fetch(name)
+    with _fetching:
+        return Kernel.in_directory(directory) if directory.is_dir() else fetch(name)
 
 
 def fetch(name: str) -> Kernel:

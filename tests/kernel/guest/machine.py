@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -46,6 +47,9 @@ _KERNEL_LINE = (
     # What emulation makes slow and no test needs: an exec takes a third of the time without.
     "norandmaps nokaslr mitigations=off "
 )
+
+
+_seats = threading.BoundedSemaphore(os.cpu_count() or 1)  # a guest fills a CPU
 
 
 class GuestError(Exception):
@@ -142,6 +146,8 @@ def run(
 ) -> Ended:
     """Run a command in a guest and wait for its end.
 
+    It waits for a CPU first, where threads run as many guests as there are.
+
     Args:
         kernel: To boot.
         command: Program and arguments.
@@ -149,7 +155,7 @@ def run(
         layout: What the guest has; by default everything.
         stdin: The command's standard input.
         directory: To run it in; / by default.
-        timeout_s: Limit for all of it, the boot included.
+        timeout_s: Limit for all of it, the boot included, but not that wait.
 
     Raises:
         GuestDiedError: no status came back.
@@ -165,7 +171,7 @@ def run(
         modules=kernel.module_closure(_MODULES),
         files=files,
     )
-    with tempfile.TemporaryDirectory(prefix="guest.") as name:
+    with _seats, tempfile.TemporaryDirectory(prefix="guest.") as name:
         scratch = Path(name)
         (scratch / "initramfs").write_bytes(archive)
         return _boot(machine, kernel, scratch, timeout_s)

@@ -4,10 +4,11 @@ The fast part boots two kernels; ``make test-all`` boots all (marker ``matrix``)
 """
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 
 import pytest
 
-from tests.kernel.guest.matrix import CASES, Case, run_cases, surprise
+from tests.kernel.guest.matrix import CASES, Case, surprise
 from tests.kernel.guest.table import Result
 from tests.needs import go_without
 
@@ -26,11 +27,9 @@ def cases(*, refused: bool) -> list[object]:
 
 
 @pytest.fixture(scope="session")
-def results(kernel: None, request: pytest.FixtureRequest) -> Mapping[Case, Result]:
-    """Run what the chosen tests ask for, each guest booted once."""
-    parameters = [getattr(item, "callspec", None) for item in request.session.items]
-    chosen = [p.params["case"] for p in parameters if p and "case" in p.params]
-    return run_cases([case for case in chosen if isinstance(case, Case)])
+def results(underway: Future[dict[Case, Result]]) -> Mapping[Case, Result]:
+    """Wait for the guests."""
+    return underway.result()
 
 
 def judge(case: Case, result: Result) -> None:
