@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from taskstream.batch import Origin
-from taskstream.columns import pack
 from taskstream.errors import MessageError
+from taskstream.message.columns import pack
 
 __all__ = ["Changelog", "Key", "Outgoing", "states"]
 

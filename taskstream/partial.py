@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from taskstream.batch import Batch, Labels, Origin, join, take
 from taskstream.cells import SECOND_NS, Cells, cells_from_list, cells_to_list
 from taskstream.charge import Charges
-from taskstream.columns import pack
-from taskstream.decode import Decoded
 from taskstream.errors import MessageError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.ledger import Ledger, Numbers
+from taskstream.message.columns import pack
+from taskstream.message.decode import Decoded
 from taskstream.record import KINDS, VERSION
 from taskstream.report import Report
 

@@ -13,10 +13,10 @@ from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile
 from taskstream.cells import SECOND_NS
 from taskstream.consumer.reader import Place, Reader, most_messages
-from taskstream.decode import MessageDecoder
 from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
+from taskstream.message.decode import MessageDecoder
 from taskstream.partial import PartialSums
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 from taskstream.report import Report

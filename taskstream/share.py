@@ -17,11 +17,11 @@ from taskstream.batch import Origin
 from taskstream.cells import SECOND_NS
 from taskstream.changelog import Changelog, Key, Outgoing, states
 from taskstream.closing import Closing
-from taskstream.columns import pack
-from taskstream.decode import MessageDecoder
 from taskstream.errors import ConfigError, MessageError
 from taskstream.fleet_topic import GroupTopics, home_of
 from taskstream.grouping.choice import Choice
+from taskstream.message.columns import pack
+from taskstream.message.decode import MessageDecoder
 from taskstream.partial import Partial, PartialSums
 from taskstream.record import VERSION
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.batch import Batch
-from taskstream.message import marked
+from taskstream.message.message import marked
+from taskstream.message.shape import ESCAPED, derived, groups_of, hidden_fields
 from taskstream.record import CALLS, KINDS, VERSION
-from taskstream.shape import ESCAPED, derived, groups_of, hidden_fields
 from taskstream.text import escape, split_argv
 
 __all__ = ["TABLE_COLUMNS", "TableColumn", "columns"]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Label
-from taskstream.columns import pack
-from taskstream.member import text, text_list
+from taskstream.message.columns import pack
+from taskstream.message.member import text, text_list
 
 __all__ = ["Args", "Tail", "Tails", "args_of"]
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Labels, take
-from taskstream.batch_message import read_head
 from taskstream.capture.content import Names
 from taskstream.capture.frame import Frame
 from taskstream.charge import Charges
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
-from taskstream.message import Messages
+from taskstream.message.batch import read_head
+from taskstream.message.message import Messages
 from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.sink.capture import CaptureSink

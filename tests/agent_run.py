@@ -11,15 +11,15 @@ from taskstream.batch import Batch, Labels, Origin
 from taskstream.charge import Charges
 from taskstream.chart.chart import DOCUMENTED
 from taskstream.chart.table import CHARTS
-from taskstream.columns import pack
 from taskstream.consumer.reader import Place
-from taskstream.encode import EventEncoder, encode_batch
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
+from taskstream.message.columns import pack
+from taskstream.message.encode import EventEncoder, encode_batch
 from taskstream.record import KINDS
 from taskstream.sink.rates import messages
 from tests.synthetic import bits, lives

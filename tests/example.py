@@ -17,9 +17,9 @@ import numpy as np
 
 from taskstream import resource
 from taskstream.batch import Batch, Label, Labels, Origin
-from taskstream.columns import pack
-from taskstream.encode import EventEncoder, encode_batch
 from taskstream.interval import Interval
+from taskstream.message.columns import pack
+from taskstream.message.encode import EventEncoder, encode_batch
 from taskstream.record import CALLS, COUNTS, NO_CPU
 from taskstream.report import CpuReport, Report
 from tests.synthetic import Event, batch, bits, event

@@ -16,7 +16,7 @@ import msgpack
 from taskstream.board.reading import PLACES, RATES, SYSTEM, Rates, Reading, per_second
 from taskstream.chart.state import STATES
 from taskstream.errors import MessageError
-from taskstream.json_message import dump
+from taskstream.message.json import dump
 from taskstream.record import VERSION
 
 __all__ = ["SETTLE_NS", "Gatherer", "unpack_rates"]

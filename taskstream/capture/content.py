@@ -1,7 +1,7 @@
 """What the frames of a capture file say, as objects and as MessagePack maps.
 
 Pure: no I/O, no clock. The maps are written in ``schemas/capture.md``. Batches and reports are
-messages, as in a topic: ``taskstream.encode`` and ``taskstream.report`` make them.
+messages, as in a topic: ``taskstream.message.encode`` and ``taskstream.report`` make them.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ import msgpack
 
 from taskstream import __version__
 from taskstream.batch import Batch, Origin
-from taskstream.batch_message import decode_batch
 from taskstream.capture.frame import FORMAT, Frame, FrameKind, kind_name
 from taskstream.clock import ClockPair
-from taskstream.columns import pack
 from taskstream.errors import CaptureError, MessageError
-from taskstream.member import number, text
+from taskstream.message.batch import decode_batch
+from taskstream.message.columns import pack
+from taskstream.message.member import number, text
 from taskstream.record import COUNTS, FIELDS, FLAGS, KINDS, VERSION
 from taskstream.report import Report
 

@@ -19,7 +19,7 @@ from taskstream.cli.option import duration_option, kafka_option, kafka_settings
 from taskstream.cli.saying import sayer
 from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
-from taskstream.decode import Decoded
+from taskstream.message.decode import Decoded
 from taskstream.record import NO_CPU
 from taskstream.sequence import CpuSummary, StreamBooks
 from taskstream.sink.screen import JsonLines, PlainLines

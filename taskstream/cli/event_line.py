@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 
 from taskstream.batch import Batch
-from taskstream.encode import EventEncoder
+from taskstream.message.encode import EventEncoder
 from taskstream.record import flag_names
 from taskstream.text import printable
 

@@ -19,12 +19,12 @@ from taskstream.cli.option import (
 )
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
-from taskstream.columns import pack
 from taskstream.config.file import read_app_groups
 from taskstream.consumer.reader import Reader
 from taskstream.fleet import FleetMember, FleetOptions, make_topics
 from taskstream.grouping.choice import Choice
-from taskstream.json_message import dump
+from taskstream.message.columns import pack
+from taskstream.message.json import dump
 from taskstream.recount import Recounter
 from taskstream.reducer import Outlet, RecountTotals
 from taskstream.sink.outlet import HostJson, HostLines

@@ -11,9 +11,9 @@ from typing import Self
 
 from taskstream.batch import Batch, Origin
 from taskstream.consumer.reader import Place, Reader, most_messages
-from taskstream.decode import MessageDecoder
 from taskstream.errors import MessageError
 from taskstream.ledger import Ledger
+from taskstream.message.decode import MessageDecoder
 from taskstream.report import CpuReport, Report
 
 __all__ = ["EventConsumer", "Gap", "Portion"]

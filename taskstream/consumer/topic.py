@@ -15,8 +15,8 @@ from confluent_kafka import (
 )
 
 from taskstream.consumer.connection import Connection
-from taskstream.decode import Decoded, MessageDecoder
 from taskstream.errors import BrokerError
+from taskstream.message.decode import Decoded, MessageDecoder
 
 __all__ = ["TopicSource"]
 

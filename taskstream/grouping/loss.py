@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from taskstream.batch import take
 from taskstream.charge import Charges, stand_ins
-from taskstream.columns import short_text
+from taskstream.message.columns import short_text
 from taskstream.record import COUNTS, KINDS, PROCESS_KEY, PROCESS_LOSSES
 
 __all__ = ["LossBook"]

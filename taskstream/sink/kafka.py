@@ -2,7 +2,7 @@
 
 Rim by its producer, and never blocks its caller. What librdkafka's bounded queue has no room for
 waits here, in order, for a bounded time; after that it is dropped and counted. Shapes and keys of
-the messages: ``taskstream.encode``.
+the messages: ``taskstream.message.encode``.
 """
 
 import time
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskstream.batch import Batch, Origin
-from taskstream.columns import pack
 from taskstream.drops import DropCounts
-from taskstream.encode import EventEncoder, encode_batch
-from taskstream.json_message import JsonEncoder, dump
-from taskstream.message import Messages
+from taskstream.message.columns import pack
+from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.json import JsonEncoder, dump
+from taskstream.message.message import Messages
 from taskstream.report import Report
 from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.kafka_producer import KafkaProducer, Receipt

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from taskstream.errors import BrokerError
 from taskstream.kafka_client import LOG, make_client
-from taskstream.message import Messages
+from taskstream.message.message import Messages
 from taskstream.refusal import refusal
 from taskstream.sink.kafka_options import DEFAULTS, KafkaOptions
 from taskstream.sink.kafka_start import NoAnswerError, check_topic

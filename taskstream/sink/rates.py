@@ -11,8 +11,8 @@ from taskstream.batch import Origin
 from taskstream.changelog import Outgoing
 from taskstream.chart.chart import DOCUMENTED, SCOPES
 from taskstream.chart.draw import Drawing, draw
-from taskstream.columns import pack
 from taskstream.interval import Interval
+from taskstream.message.columns import pack
 from taskstream.record import VERSION
 
 __all__ = ["Publisher", "RatesRecords", "RatesTopic", "messages"]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskstream.batch import Batch
-from taskstream.decode import MessageDecoder
 from taskstream.drops import DropCounts
+from taskstream.message.decode import MessageDecoder
 from taskstream.report import Report
 from taskstream.sink.kafka import KafkaSink
 from taskstream.spool.segment import Segment

@@ -21,9 +21,9 @@ from taskstream.capture.content import About, Header
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.writer import CaptureWriter
 from taskstream.clock import ClockPair
-from taskstream.columns import pack
-from taskstream.encode import encode_batch
 from taskstream.errors import ConfigError
+from taskstream.message.columns import pack
+from taskstream.message.encode import encode_batch
 from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.spool.segment import Segment, read_segment, survey_segment

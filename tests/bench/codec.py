@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from taskstream.batch import Batch
-from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder, encode_batch
-from taskstream.json_message import JsonEncoder
-from taskstream.message import Messages
+from taskstream.message.decode import MessageDecoder
+from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.json import JsonEncoder
+from taskstream.message.message import Messages
 from tests.bench.agent import SHAPES
 from tests.bench.figure import Effort, Figure, figure
 from tests.bench.sample import batches_of

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import clock
-from taskstream.decode import MessageDecoder
+from taskstream.message.decode import MessageDecoder
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.record import KINDS
 from taskstream.sink.kafka import KafkaSink

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from taskstream import resource
-from taskstream.decode import MessageDecoder
+from taskstream.message.decode import MessageDecoder
 from taskstream.record import KINDS
 from tests.example import FOLDER, STORY, messages, twin
 from tests.plain import events_of

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from taskstream.batch import Batch
-from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder, encode_batch
-from taskstream.json_message import JsonEncoder
-from taskstream.message import Messages
+from taskstream.message.decode import MessageDecoder
+from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.json import JsonEncoder
+from taskstream.message.message import Messages
 from tests.plain import events_of, map_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, known, lives
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from taskstream.capture.content import content_of
 from taskstream.capture.frame import MAGIC, Damage, Frame, FrameKind, FrameParser, encode_frame
-from taskstream.decode import MessageDecoder
 from taskstream.errors import CaptureError, MessageError
+from taskstream.message.decode import MessageDecoder
 from taskstream.source import args_record
 from taskstream.source.perf_buffer import fixed_records, samples
 from taskstream.source.ring import FixedRing, VariableRing

@@ -14,9 +14,9 @@ import numpy as np
 
 from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.charge import Charges, stand_ins
-from taskstream.columns import pack
-from taskstream.encode import EventEncoder, encode_batch
 from taskstream.interval import Agent, Interval, Zombies
+from taskstream.message.columns import pack
+from taskstream.message.encode import EventEncoder, encode_batch
 from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
 from taskstream.report import CpuReport, Report
 from tests.example import twin

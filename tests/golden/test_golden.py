@@ -13,7 +13,7 @@ import msgpack
 import pytest
 
 from taskstream.batch import Label, Origin
-from taskstream.decode import MessageDecoder
+from taskstream.message.decode import MessageDecoder
 from taskstream.record import FIELDS, KINDS
 from tests.golden.maker import add
 from tests.plain import events_of

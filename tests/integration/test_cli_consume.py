@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from taskstream import resource
 from taskstream.batch import Batch, take
 from taskstream.broker import EmbeddedBroker
-from taskstream.columns import pack
+from taskstream.message.columns import pack
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaSink

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Producer
 
 from taskstream.chart.chart import DOCUMENTED
-from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Interval, Series
+from taskstream.message.columns import pack
 from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
 from tests.charting import wait_for

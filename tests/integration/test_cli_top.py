@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from taskstream.board.reading import VIEWS
 from taskstream.broker import EmbeddedBroker
 from taskstream.chart.chart import DOCUMENTED
-from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Agent, Interval, Series
+from taskstream.message.columns import pack
 from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
 from tests.command import ROOT, start, taskstream

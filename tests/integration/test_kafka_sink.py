@@ -11,9 +11,9 @@ import pytest
 
 from taskstream.batch import Batch, Origin
 from taskstream.broker import EmbeddedBroker
-from taskstream.decode import MessageDecoder
 from taskstream.errors import BrokerError, ConfigError
 from taskstream.interval import Interval
+from taskstream.message.decode import MessageDecoder
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.kafka import KafkaSink

@@ -8,10 +8,10 @@ from confluent_kafka import Producer
 from taskstream.batch import Origin
 from taskstream.board.reading import VIEWS, Reading, reading_of
 from taskstream.chart.chart import DOCUMENTED
-from taskstream.columns import pack
 from taskstream.consumer import TopicSource
 from taskstream.feed import RatesFeed
 from taskstream.interval import COLUMNS, Agent, Interval, Series
+from taskstream.message.columns import pack
 from taskstream.record import COUNTS
 from taskstream.sink.rates import messages
 from tests.mock_cluster import MockCluster

@@ -14,14 +14,14 @@ from taskstream.batch import Label
 from taskstream.board.gatherer import unpack_rates
 from taskstream.capture.content import Names
 from taskstream.chart.chart import DOCUMENTED
-from taskstream.columns import pack
-from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder, encode_batch
 from taskstream.grouping.cgroup import Cgroup, classify
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
 from taskstream.interval import COLUMNS, Interval, Series
-from taskstream.json_message import JsonEncoder, dump
+from taskstream.message.columns import pack
+from taskstream.message.decode import MessageDecoder
+from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.json import JsonEncoder, dump
 from taskstream.record import COUNTS
 from taskstream.report import Report
 from taskstream.sink.netdata import NetdataCharts

@@ -11,8 +11,8 @@ import numpy as np
 from taskstream.batch import Label, Labels
 from taskstream.charge import Charges, stand_ins
 from taskstream.chart.chart import DOCUMENTED
-from taskstream.encode import encode_batch
 from taskstream.interval import Agent, Interval, Zombies
+from taskstream.message.encode import encode_batch
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.rates import messages

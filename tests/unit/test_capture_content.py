@@ -16,9 +16,9 @@ from taskstream.capture.content import (
 )
 from taskstream.capture.frame import MAGIC, Frame, FrameKind, FrameParser, encode_frame
 from taskstream.clock import ClockPair
-from taskstream.columns import pack
-from taskstream.encode import encode_batch
 from taskstream.errors import CaptureError, MessageError
+from taskstream.message.columns import pack
+from taskstream.message.encode import encode_batch
 from taskstream.record import COUNTS, FIELDS, KINDS, VERSION
 from tests.capturing import ABOUT, report
 from tests.synthetic import ORIGIN, each_kind, known

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from taskstream.board.gatherer import unpack_rates
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.chart.draw import draw
-from taskstream.columns import pack
 from taskstream.errors import MessageError
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
-from taskstream.json_message import dump
+from taskstream.message.columns import pack
+from taskstream.message.json import dump
 from taskstream.record import COUNTS
 from taskstream.sink.prometheus import exposition
 from taskstream.sink.rates import MOST_GROUPS, messages

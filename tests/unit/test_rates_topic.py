@@ -12,9 +12,9 @@ from taskstream import resource
 from taskstream.chart.chart import NETDATA
 from taskstream.chart.state import STATES
 from taskstream.chart.table import CHARTS
-from taskstream.columns import pack
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
-from taskstream.json_message import dump
+from taskstream.message.columns import pack
+from taskstream.message.json import dump
 from taskstream.record import COUNTS
 from taskstream.sink.rates import MOST_GROUPS, RatesTopic
 from tests.synthetic import ORIGIN

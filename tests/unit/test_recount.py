@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from taskstream.cells import cells_to_list
-from taskstream.columns import pack
 from taskstream.consumer.reader import Place, most_messages
-from taskstream.decode import Decoded
-from taskstream.encode import EventEncoder
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
+from taskstream.message.columns import pack
+from taskstream.message.decode import Decoded
+from taskstream.message.encode import EventEncoder
 from taskstream.partial import PartialSums
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS

@@ -9,7 +9,7 @@ import msgpack
 import pyarrow.parquet
 import pytest
 
-from taskstream.encode import EventEncoder
+from taskstream.message.encode import EventEncoder
 from taskstream.sink.table import CsvTable, JsonTable, ParquetTable
 from taskstream.table import TABLE_COLUMNS, columns
 from tests.synthetic import ORIGIN, batch, bits, each_kind, event, labelled

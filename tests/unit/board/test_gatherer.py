@@ -12,9 +12,9 @@ from taskstream.batch import Origin
 from taskstream.board.gatherer import KEEP, SETTLE_NS, Gatherer
 from taskstream.board.reading import VIEWS, Reading, reading_of
 from taskstream.chart.chart import DOCUMENTED, NETDATA
-from taskstream.columns import pack
 from taskstream.errors import MessageError
 from taskstream.interval import COLUMNS, Agent, Interval, Series, Zombies
+from taskstream.message.columns import pack
 from taskstream.record import COUNTS, VERSION
 from taskstream.sink.rates import messages
 from tests.readings import SECOND

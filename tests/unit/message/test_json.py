@@ -9,10 +9,10 @@ from jsonschema import Draft202012Validator
 
 from taskstream import resource
 from taskstream.batch import Batch
-from taskstream.columns import pack
-from taskstream.decode import MessageDecoder
-from taskstream.encode import EventEncoder
-from taskstream.json_message import JsonEncoder, dump
+from taskstream.message.columns import pack
+from taskstream.message.decode import MessageDecoder
+from taskstream.message.encode import EventEncoder
+from taskstream.message.json import JsonEncoder, dump
 from taskstream.record import COUNTS, FLAGS, KINDS, VERSION
 from taskstream.report import CpuReport, Report
 from tests.synthetic import ORIGIN, batch, bits, each_kind, event, labelled, lives

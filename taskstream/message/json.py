@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Label, Origin, take
-from taskstream.columns import Column, slices
-from taskstream.digits import decimal
-from taskstream.message import Messages, event_keys, exec_texts, marked, stamps_ms
+from taskstream.message.columns import Column, slices
+from taskstream.message.digits import decimal
+from taskstream.message.message import Messages, event_keys, exec_texts, marked, stamps_ms
+from taskstream.message.shape import ESCAPED, Group, columns_of, derived, groups_of
 from taskstream.record import FLAGS, RECORD
-from taskstream.shape import ESCAPED, Group, columns_of, derived, groups_of
 from taskstream.text import escape
 
 __all__ = ["JsonEncoder", "dump"]

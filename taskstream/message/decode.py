@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
-from taskstream.batch_message import decode_batch
-from taskstream.columns import RowTemplate, members_of
 from taskstream.errors import MessageError
-from taskstream.json_message import dump
-from taskstream.member import exec_text, number, text, text_list
-from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
-from taskstream.report import Report
-from taskstream.shape import (
+from taskstream.message.batch import decode_batch
+from taskstream.message.columns import RowTemplate, members_of
+from taskstream.message.json import dump
+from taskstream.message.member import exec_text, number, text, text_list
+from taskstream.message.shape import (
     ESCAPED,
     NUMBERS,
     columns_of,
     deciding_mask,
     hidden_fields,
 )
+from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
+from taskstream.report import Report
 from taskstream.tail import Tail, Tails, args_of
 from taskstream.text import unescape
 

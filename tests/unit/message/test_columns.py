@@ -4,7 +4,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from taskstream.columns import SHORT_TEXT, Column, RowTemplate, pack, slices
+from taskstream.message.columns import SHORT_TEXT, Column, RowTemplate, pack, slices
 
 NUMBERS = np.array(
     [(0, 0, 0, 0, 0), (255, 65535, 2**32 - 1, 2**64 - 1, -(2**31)), (1, 2, 3, 4, -5)],

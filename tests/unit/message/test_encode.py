@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from taskstream import encode as encode_module
 from taskstream import record, resource
 from taskstream.batch import Batch, Label, Origin
-from taskstream.encode import EventEncoder, encode_batch, shards
+from taskstream.message import encode as encode_module
+from taskstream.message.encode import EventEncoder, encode_batch, shards
 from taskstream.record import CALLS, FLAGS, KINDS
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, labelled, lives

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, join_records, time_order
-from taskstream.columns import RowTemplate
 from taskstream.errors import MessageError
-from taskstream.member import exec_texts, number, text, text_list
+from taskstream.message.columns import RowTemplate
+from taskstream.message.member import exec_texts, number, text, text_list
+from taskstream.message.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.record import CALLS, FLAGS, KINDS, RECORD, VERSION
-from taskstream.shape import ESCAPED, NUMBERS, deciding_mask, hidden_fields, row_template
 from taskstream.text import unescape
 
 __all__ = ["BatchHead", "decode_batch", "read_head"]

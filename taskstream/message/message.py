@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, ExecText, take
-from taskstream.columns import slices
+from taskstream.message.columns import slices
+from taskstream.message.shape import ESCAPED
 from taskstream.record import KINDS
-from taskstream.shape import ESCAPED
 from taskstream.text import escape, is_utf8, split_argv
 
 __all__ = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskstream.digits import decimal
+from taskstream.message.digits import decimal
 
 EDGES = [0, 1, 9, 10, 9_999, 10_000, 10_001, 99_990_000, 100_000_000, 1_000_000_001, 2**32 - 1]
 

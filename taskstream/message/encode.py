@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.argv import pack_argvs
 from taskstream.batch import Batch, Label, Origin, take
-from taskstream.columns import (
+from taskstream.message.argv import pack_argvs
+from taskstream.message.columns import (
     SHORT_TEXT,
     Column,
     RowTemplate,
@@ -29,7 +29,7 @@ from taskstream.columns import (
     pack_utf8s,
     slices,
 )
-from taskstream.message import (
+from taskstream.message.message import (
     Messages,
     ascii_comms,
     comm_of,
@@ -39,8 +39,7 @@ from taskstream.message import (
     marked,
     stamps_ms,
 )
-from taskstream.record import FLAGS, VERSION
-from taskstream.shape import (
+from taskstream.message.shape import (
     ESCAPED,
     Group,
     columns_of,
@@ -49,6 +48,7 @@ from taskstream.shape import (
     hidden_fields,
     row_template,
 )
+from taskstream.record import FLAGS, VERSION
 from taskstream.text import escape, split_argv
 
 __all__ = [

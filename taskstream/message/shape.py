@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.columns import Column, RowTemplate, short_text, text_marker
+from taskstream.message.columns import Column, RowTemplate, short_text, text_marker
 from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 
 __all__ = [

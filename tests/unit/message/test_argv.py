@@ -3,8 +3,8 @@
 import msgpack
 import pytest
 
-from taskstream.argv import pack_argvs
-from taskstream.columns import pack_utf8s
+from taskstream.message.argv import pack_argvs
+from taskstream.message.columns import pack_utf8s
 from taskstream.text import split_argv
 
 LENGTHS = (0, 1, 31, 32, 255, 256, 65_535, 65_536)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from taskstream import record
+from taskstream.message.shape import columns_of, derived, groups_of, hidden_fields, row_template
 from taskstream.record import CALLS, FLAGS, KINDS
-from taskstream.shape import columns_of, derived, groups_of, hidden_fields, row_template
 from tests.synthetic import WALL_OFFSET_NS, batch, bits, event, lives
 
 HIDING = [(flag, name) for flag in FLAGS.values() for name in flag.hides]

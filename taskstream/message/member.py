@@ -8,8 +8,8 @@ from itertools import chain
 from typing import Any
 
 from taskstream.batch import ExecText
+from taskstream.message.shape import ESCAPED
 from taskstream.record import FLAGS
-from taskstream.shape import ESCAPED
 from taskstream.text import unescape
 
 __all__ = ["exec_text", "exec_texts", "number", "text", "text_list"]

@@ -6,12 +6,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from taskstream import decode as decode_module
 from taskstream import tail as tail_module
 from taskstream.batch import Batch, Origin
-from taskstream.decode import Decoded, MessageDecoder
-from taskstream.encode import EventEncoder, encode_batch
 from taskstream.errors import MessageError
+from taskstream.message import decode as decode_module
+from taskstream.message.decode import Decoded, MessageDecoder
+from taskstream.message.encode import EventEncoder, encode_batch
 from taskstream.record import FLAGS, KINDS, VERSION
 from taskstream.report import Report
 from tests.plain import events_of
