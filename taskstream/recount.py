@@ -125,6 +125,7 @@ class Recounter:
                             f"{file.name}: frame at byte {item.offset} is damaged: {item.reason}; "
                             "frames before it were counted (--skip-damaged goes on)"
                         )
+                    self.totals.damaged += 1
                     continue
                 content = content_of(item)
                 if isinstance(content, Batch):

@@ -49,6 +49,7 @@ class RecountTotals:
         intervals: Intervals that were told.
         unreported: Of those, the ones of which no report tells, so that they are not exact.
         hosts: Hosts of which there were any.
+        damaged: Places of captures that are damaged or cut off, and were passed over.
         rejected: Messages that are not ours.
         reason: Why the first of them is not.
     """
@@ -62,6 +63,7 @@ class RecountTotals:
     intervals: int = 0
     unreported: int = 0
     hosts: set[str] = field(default_factory=set)
+    damaged: int = 0
     rejected: int = 0
     reason: str = ""
 
@@ -83,7 +85,7 @@ class RecountTotals:
     @property
     def complete(self) -> bool:
         """Tell whether every event came that reports tell of, and nothing was not understood."""
-        return not (self.missing or self.refused or self.doubted or self.rejected)
+        return not (self.missing or self.refused or self.doubted or self.damaged or self.rejected)
 
     def reject(self, error: MessageError) -> None:
         """Take note of a message that is not ours."""
@@ -102,6 +104,7 @@ class RecountTotals:
             (self.refused, "were copies or too late, and left out"),
             (self.doubted, "are dated a day ahead of all others of their run, and left out"),
             (self.missing, "are missing from the groups"),
+            (self.damaged, "places of captures are damaged or cut off"),
         ):
             if count:
                 text += f"; {count:,} {what}"

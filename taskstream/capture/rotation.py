@@ -104,7 +104,10 @@ class CaptureFiles:
         try:
             self.writer = self._open(target, self._part, replace=replace and not rotation.wanted)
         except FileExistsError:
-            raise CaptureError(f"{target} is there already: --force writes it anew") from None
+            raise CaptureError(
+                f"{target} is there already: "
+                + ("it is no file, and stays" if replace else "--force writes it anew")
+            ) from None
         except OSError as error:
             raise CaptureError(f"{target} cannot be made: {error.strerror}") from None
 

@@ -57,7 +57,7 @@ _LINES: dict[str, Line] = {
     "--count", type=click.IntRange(1), metavar="EVENTS", help="Stop after this many events."
 )
 @duration_option
-@click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
+@click.option("--exit-at-end", "-e", is_flag=True, help="Stop where the topic ends now.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no events, only the summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print events, then the summary, as JSON.")
@@ -118,7 +118,13 @@ def consume(
     end_ns = None if duration is None else clock.boot_ns() + int(duration * 1e9)
     told = ""
     with (
-        TopicSource(bootstrap, topic, from_end=from_end, settings=kafka_settings(kafka)) as source,
+        TopicSource(
+            bootstrap,
+            topic,
+            from_end=from_end,
+            to_end=exit_at_end,
+            settings=kafka_settings(kafka),
+        ) as source,
         suppress(KeyboardInterrupt),
     ):
         while not reader.done and (end_ns is None or clock.boot_ns() < end_ns):

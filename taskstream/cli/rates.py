@@ -106,7 +106,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     help="How far events may come behind others, or behind the report that counts them.",
 )
 @limit_option
-@click.option("--exit-at-end", "-e", is_flag=True, help="Stop at the end of the topic.")
+@click.option("--exit-at-end", "-e", is_flag=True, help="Stop where the topic ends now.")
 @click.option("--from-end", is_flag=True, help="Read only what comes from now on.")
 @click.option("--skip-damaged", is_flag=True, help="FILE: go on behind damaged frames.")
 @kafka_option
@@ -193,7 +193,13 @@ def rates(
             else:
                 settings = kafka_settings(kafka)
                 reader = stack.enter_context(
-                    Reader(bootstrap, [topic], from_end=from_end, settings=settings)
+                    Reader(
+                        bootstrap,
+                        [topic],
+                        from_end=from_end,
+                        to_end=exit_at_end,
+                        settings=settings,
+                    )
                 )
                 recount.topic(reader, _stop(reader, stopped), exit_at_end=exit_at_end)
     sys.exit(0 if recount.totals.complete else LOSSES)
@@ -216,11 +222,14 @@ def _in_group(
 
 @contextmanager
 def _closing_line(totals: RecountTotals) -> Iterator[None]:
-    """Say at the end what it amounts to, also where it ends with an error."""
+    """Say at the end what it amounts to, also where it ends with an error after it began."""
     try:
         yield
-    finally:
-        _say(totals.line())
+    except BaseException:
+        if totals.hosts:
+            _say(totals.line())
+        raise
+    _say(totals.line())
 
 
 @contextmanager

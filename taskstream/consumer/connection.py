@@ -3,10 +3,10 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from taskstream.errors import BrokerError
 from taskstream.kafka_client import make_client, no_answer
@@ -75,6 +75,29 @@ class Connection:
                 f"topic {topic} cannot be read on {self._bootstrap}: {found.error.str()}"
             )
         return set(found.partitions)
+
+    def present_ends(
+        self, places: Collection[tuple[str, int]], answer_s: float
+    ) -> dict[tuple[str, int], int]:
+        """Return the present ends of partitions, for whoever reads no further; 0 of an empty one.
+
+        Args:
+            places: Topic and partition of each.
+            answer_s: How long the broker may take to answer for each.
+
+        Raises:
+            BrokerError: it does not answer.
+        """
+        ends = {}
+        for place in places:
+            try:
+                first, end = self.consumer.get_watermark_offsets(
+                    TopicPartition(*place), answer_s, cached=False
+                )
+            except KafkaException as error:
+                raise no_answer(self._bootstrap, error, self._refusal) from None
+            ends[place] = end if end > first else 0
+        return ends
 
     def take(self, error: KafkaError, topic: str, *, grouped: bool) -> None:
         """Take an error that came in place of a message, other than the end of a partition.

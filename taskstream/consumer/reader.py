@@ -33,6 +33,7 @@ MOST_EVENTS = 100_000
 """How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
 
 FIRST_MESSAGES = 500
+_FOR_EVER = 1 << 63
 
 COMMITTED_S = 60
 """How long to wait for committed offsets, by default."""
@@ -78,6 +79,7 @@ class Reader:
         beside: A topic of ``topics`` that no member asks for: whoever has a partition of another
             has the one with the same number of this, too. It is read from its beginning,
             ``from_end`` or not.
+        to_end: Without a group: read no further than the topics' ends at this moment.
         on_gained: Told of partitions before their first message comes.
         on_losing: Told of partitions while they are this member's still, to commit.
         on_lost: Told of partitions that are another's already: nothing of them may be committed.
@@ -104,6 +106,7 @@ class Reader:
         *,
         group: str | None = None,
         from_end: bool = False,
+        to_end: bool = False,
         beside: str | None = None,
         on_gained: Told = lambda _places: None,
         on_losing: Told = lambda _places: None,
@@ -122,6 +125,7 @@ class Reader:
         self.ends: dict[Place, int] = {}
         self._at_end: set[Place] = set()
         self._places: set[Place] = set()
+        self._end_of: dict[tuple[str, int], int] = {}
         self._moved: set[Place] = set()
         self._expected: dict[Place, int] = {}
         self._read_to_ms: dict[Place, int] = {}
@@ -144,6 +148,9 @@ class Reader:
             if group is None:
                 start = OFFSET_END if from_end else OFFSET_BEGINNING
                 places = [Place(t, p) for t, count in self.counts.items() for p in range(count)]
+                if to_end:
+                    self._end_of = self._connection.present_ends(places, self._answer_s)
+                    self._at_end = {place for place in places if not self._end_of[place]}
                 self._consumer.assign([TopicPartition(*place, start) for place in places])
                 self._gain(places)
             else:
@@ -307,9 +314,12 @@ class Reader:
             place: tuple[Any, Any] = message.topic(), message.partition()
             error = message.error()
             if error is None:
+                connection.trouble = ""
+                if self._end_of and (message.offset() or 0) >= self._end_of[place]:
+                    self._at_end.add(Place(*place))
+                    continue
                 values[place].append(message.value() or b"")
                 last[place] = message
-                connection.trouble = ""
             elif error.code() == KafkaError._PARTITION_EOF:
                 eofs[place] = message.offset() or 0
             else:
@@ -333,13 +343,14 @@ class Reader:
             return
         self.ends[place] = end
         over = eof and end >= self._expected.get(place, 0)
+        over |= end >= self._end_of.get(place, _FOR_EVER)
         (self._at_end.add if over else self._at_end.discard)(place)
 
     # --- how far ---
 
     @property
     def at_end(self) -> bool:
-        """Tell whether every partition that it has was read to its present end."""
+        """Tell whether every partition that it has was read to its end, of now or of the start."""
         return bool(self._places) and self._at_end >= self._places
 
     @property

@@ -21,6 +21,7 @@ from taskstream.message.decode import Decoded, MessageDecoder
 __all__ = ["TopicSource"]
 
 _MOST_MESSAGES = 10_000
+_FOR_EVER = 1 << 63
 
 
 class TopicSource:
@@ -30,6 +31,7 @@ class TopicSource:
         bootstrap: Broker addresses.
         topic: The topic.
         from_end: Start with what comes from now on; else with the oldest message.
+        to_end: Read no further than the topic's end at this moment.
         since_ms: Start with the messages from this time on, in milliseconds since 1970.
         answer_ms: How long the broker may take to answer at the start.
         settings: librdkafka settings of the user.
@@ -45,6 +47,7 @@ class TopicSource:
         topic: str,
         *,
         from_end: bool = False,
+        to_end: bool = False,
         since_ms: int | None = None,
         answer_ms: int = 5_000,
         settings: Mapping[str, str] | None = None,
@@ -57,6 +60,12 @@ class TopicSource:
         self._consumer = self._connection.consumer
         try:
             self._partitions = self._connection.partitions(topic, answer_ms / 1000)
+            self._end_of: dict[int, int] = {}
+            if to_end:
+                wanted = [(topic, partition) for partition in self._partitions]
+                ends = self._connection.present_ends(wanted, answer_ms / 1000)
+                self._end_of = {partition: end for (_, partition), end in ends.items()}
+                self._at_end = {partition for partition, end in self._end_of.items() if not end}
             start = OFFSET_END if from_end else OFFSET_BEGINNING
             places = [TopicPartition(topic, partition, start) for partition in self._partitions]
             if since_ms is not None:
@@ -104,20 +113,22 @@ class TopicSource:
         """
         values = []
         for message in self._consumer.consume(_MOST_MESSAGES, timeout_s):
-            error = message.error()
+            error, partition = message.error(), message.partition() or 0
             if error is None:
-                self._at_end.discard(message.partition() or 0)
                 self._connection.trouble = ""
-                values.append(message.value() or b"")
+                left = self._end_of.get(partition, _FOR_EVER) - (message.offset() or 0)
+                if left > 0:
+                    values.append(message.value() or b"")
+                (self._at_end.discard if left > 1 else self._at_end.add)(partition)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._at_end.add(message.partition() or 0)
+                self._at_end.add(partition)
             else:
                 self._connection.take(error, self._topic, grouped=False)
         return values
 
     @property
     def at_end(self) -> bool:
-        """Tell whether every partition was read to its present end."""
+        """Tell whether every partition was read to its present end, or to that of the start."""
         return self._at_end >= self._partitions
 
     def close(self) -> None:

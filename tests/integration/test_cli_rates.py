@@ -154,3 +154,18 @@ def test_wrong_usage_is_told(tmp_path, words, said):
     done = taskstream("rates", *[path if word == "FILE" else word for word in words])
     assert done.code == 2
     assert said in done.err
+
+
+def test_rates_of_a_cut_file_say_so_and_end_with_3(tmp_path):
+    path = a_capture(tmp_path / "a.tsc", sample())
+    path.write_bytes(path.read_bytes()[:-1300])
+    done = taskstream("rates", path)
+    assert done.code == 3
+    assert "1 places of captures are damaged or cut off" in done.err
+
+
+def test_books_that_were_not_begun_are_not_closed(tmp_path):
+    done = taskstream("rates", tmp_path / "none.tsc")
+    assert done.code == 1
+    assert "cannot be read" in done.err
+    assert "intervals of" not in done.err

@@ -1,12 +1,15 @@
 """What goes wrong while partitions change hands reaches the caller, and nothing hangs."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from confluent_kafka import Producer
 
 from taskstream.broker import EmbeddedBroker
 from taskstream.consumer.reader import Reader
+from taskstream.consumer.topic import TopicSource
 from taskstream.errors import BrokerError
 from tests.topic import wait_until
 
@@ -51,3 +54,26 @@ def test_how_far_was_read_is_known_also_when_the_wall_clock_is_set_back(broker):
             return len(told)
 
         wait_until(lambda: read() >= 3)
+
+
+@pytest.mark.parametrize("kind", ["source", "reader"])
+def test_a_topic_that_is_written_to_all_the_time_ends_where_it_ended_at_the_start(broker, kind):
+    def publish(count: int) -> None:
+        producer = Producer({"bootstrap.servers": broker.address})
+        for number in range(count):
+            producer.produce(TOPIC, b"%d" % number, key=b"%d" % number)
+        producer.flush(10)
+
+    publish(20)
+    with ExitStack() as stack:
+        if kind == "source":
+            source = stack.enter_context(TopicSource(broker.address, TOPIC, to_end=True))
+            read = partial(source.values, 0.2)
+        else:
+            source = stack.enter_context(Reader(broker.address, [TOPIC], to_end=True))
+            read = lambda: [value for one in source.read(0.2) for value in one.values]  # noqa: E731
+        publish(20)
+        values = []
+        while not source.at_end:
+            values += read()
+        assert len(values) == 21
