@@ -9,6 +9,7 @@ figure of its own.
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.record import KINDS
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
+from taskstream.sink.kafka_producer import KafkaProducer
 from taskstream.source.live import LiveOptions, LiveSource
 from tests.bench import load
 from tests.bench.agent import SHAPES
@@ -33,7 +35,7 @@ _RATE_HZ = 1000
 _AIMS_MS = {50: 20.0, 99: 100.0}
 
 
-class _TimedSink(KafkaSink):
+class _TimedProducer(KafkaProducer):
     """Keeps when each message was acknowledged."""
 
     def __init__(self, options: KafkaOptions) -> None:
@@ -61,22 +63,25 @@ def _run(shape: str, seconds: float) -> tuple[NDArray[np.float64], float]:
     rhythm = Rhythm(window_ns=5 * 10**9)
     under_way: load.Load | None = None
     with broker() as address, LiveSource(LiveOptions(), host="bench") as source:
-        sink = _TimedSink(KafkaOptions(bootstrap=address, message=shape))
+        with patch("taskstream.sink.kafka.KafkaProducer", _TimedProducer):
+            sink = KafkaSink(KafkaOptions(bootstrap=address, message=shape))
+        assert isinstance(sink._producer, _TimedProducer)
+        served = sink._producer.served
         pipeline = Pipeline(
             source, sink, rhythm, failures_watched=False, on_interval=lambda _interval: None
         )
 
         def loaded() -> bool:
             nonlocal under_way
-            if under_way is None and sink.served:
-                sink.served.clear()
+            if under_way is None and served:
+                served.clear()
                 under_way = load.start("exec", rate_hz=_RATE_HZ, seconds=seconds)
             return under_way is not None and not under_way.running
 
         pipeline.run(loaded)
         assert under_way is not None
         reached = under_way.end()
-    return _latencies_ms(sink.served), reached.rate_hz
+    return _latencies_ms(served), reached.rate_hz
 
 
 def latency(effort: Effort) -> Iterator[Figure]:

@@ -69,6 +69,7 @@ def _measured(begin_ns: int) -> None:
     from taskstream import cli
     from taskstream.cli import run  # noqa: F401 - what the verb would import
     from taskstream.sink.kafka import KafkaSink
+    from taskstream.sink.kafka_producer import KafkaProducer
     from taskstream.source.bpf_object import BpfObject
     from taskstream.source.live import LiveSource
 
@@ -76,7 +77,7 @@ def _measured(begin_ns: int) -> None:
     _wrap(KafkaSink, "__init__", note("producer and topic"))
     _wrap(BpfObject, "load", note("load"))
     _wrap(LiveSource, "_attach", note("attach and snapshot"))
-    _wrap(KafkaSink, "_on_delivery", acknowledged)
+    _wrap(KafkaProducer, "_on_delivery", acknowledged)
     cli.main()
 
 
