@@ -114,10 +114,13 @@ def test_a_container_that_lives_for_a_moment_has_its_name(few, folder, start, pl
     assert is_expected(agent.counts("cgroup", MOMENT[:12]), few)
 
 
-def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(folder, start, places):
+@pytest.mark.parametrize("update_every", ["1", "5"])
+def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(
+    folder, start, places, update_every
+):
     with EmbeddedBroker() as broker:
         options = ("--apps", "--cgroups", "--load-mode", "return", "--bootstrap", broker.address)
-        agent = start(*options, "--update-every", "1")
+        agent = start(*options, "--update-every", update_every)
         for place in places.values():
             work(folder, place)
         wait_for(is_over(agent, "app", "mine", 2))
@@ -176,10 +179,14 @@ def answers(prometheus: Prometheus, expression: str) -> bool:
         return False
 
 
-def test_prometheus_has_the_same_numbers_as_the_terminal(few, folder, start, places, prometheus):
+@pytest.mark.parametrize("update_every", ["1", "5"])
+def test_prometheus_has_the_same_numbers_as_the_terminal(
+    few, folder, start, places, prometheus, update_every
+):
     port = free_port()
     agent = start(
-        *("--apps", "--cgroups", "--load-mode", "return", "--update-every", "1", "--host", "web-3"),
+        *("--apps", "--cgroups", "--load-mode", "return", "--host", "web-3"),
+        *("--update-every", update_every),
         text=f"[prometheus]\nlisten = {port}\n",
     )
     scraper = prometheus(f"127.0.0.1:{port}")
