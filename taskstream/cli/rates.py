@@ -21,7 +21,8 @@ from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
 from taskstream.config.file import read_app_groups
 from taskstream.consumer.reader import Reader
-from taskstream.fleet import FleetMember, FleetOptions, make_topics
+from taskstream.fleet import FleetMember, FleetOptions
+from taskstream.group_topics import make_topics
 from taskstream.grouping.choice import Choice
 from taskstream.message.columns import pack
 from taskstream.message.json import dump

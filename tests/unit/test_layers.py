@@ -79,6 +79,7 @@ LAYERS = {
         "config",
         "effective",
         "fleet",
+        "group_topics",
         "groups",
         "pipeline",
         "recount",
