@@ -8,6 +8,7 @@ from typing import Any
 
 from taskstream import __version__, record
 from taskstream.batch import Label
+from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.record import COUNTS, KINDS, VERSION
 
 __all__ = ["document"]
@@ -15,6 +16,8 @@ __all__ = ["document"]
 _U64 = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
+_BYTES = {"type": "string", "contentEncoding": "binary", "description": "MessagePack's bin"}
+_MAY = ("groups", "encoding")
 _SCHEMA = "application/schema+json;version=draft-07"
 _FORMATS = {"MessagePack": "application/msgpack", "JSON": "application/json"}
 
@@ -28,9 +31,9 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _head(kind: str) -> dict[str, Any]:
+def _head(kind: str, version: int = VERSION) -> dict[str, Any]:
     return {
-        "v": {"const": VERSION},
+        "v": {"const": version},
         "kind": {"const": kind},
         "host": _TEXT,
         "boot_id": _TEXT,
@@ -40,25 +43,31 @@ def _head(kind: str) -> dict[str, Any]:
 
 def _batch() -> dict[str, Any]:
     """Return the schema of a `batch` message; ``docs/messages.md`` says what it means."""
-    fields = {f.wire for kind in KINDS for f in record.wire_fields(kind)}
-    fields |= {f.wire for kind in KINDS for f in record.derived_fields(kind)} | {"comm", "label"}
-    group = {
-        "kind": {"enum": list(KINDS)},
-        "fields": _list({"enum": sorted(fields - {"v", "kind", "call", "run_ns", "wall_ns"})}),
-        "call": {"enum": list(record.CALLS)},
-        "filename": _list(_TEXT),
-        "argv": _list(_list(_TEXT)),
-        "rows": _list(_list({"type": ["integer", "boolean"]})),
+    call = {"enum": list(record.CALLS)}
+    group = _object({"kind": {"enum": list(KINDS)}, "count": _COUNT, "call": call}, "call")
+    some = {"groups": _list(_COUNT)}
+    delta = {"encoding": {"const": "delta"}}
+    numbers = {
+        field.wire: _object({"type": {"const": field.type}, **some, **delta, "data": _BYTES}, *_MAY)
+        for kind in KINDS
+        for field in record.wire_fields(kind)
+        if field.name not in ("version", "kind", "call")
     }
+    comm = _object({"type": {"const": "char[16]"}, "data": _BYTES})
+    args = _object({"type": {"const": "bytes"}, **some, "lengths": _BYTES, "data": _BYTES})
+    place = _object({"type": {"const": "u32"}, "data": _BYTES})
+    texts = {"comm": comm, "filename": args, "argv": args, "label": place}
+    hidden = {name for flag in record.FLAGS.values() for name in (*flag.hides, *flag.shows)}
+    always = {"comm"} | {f.wire for f in record.FIELDS if not f.kinds and f.name not in hidden}
     label = {name: {"type": ["string", "null"]} for name in Label._fields}
     return _object(
         {
-            **_head("batch"),
+            **_head("batch", BATCH_VERSION),
             "count": _COUNT,
             "clock": _object({"boot_ns": _U64, "wall_ns": _U64}),
-            "strings": _list(_TEXT),
             "labels": _list(_object(label)),
-            "groups": _list(_object(group, "call", "filename", "argv")),
+            "groups": _list(group),
+            "columns": _object(numbers | texts, *sorted((numbers | texts).keys() - always)),
         },
         "labels",
     )

@@ -18,7 +18,7 @@ from taskstream.charge import Charges
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
-from taskstream.message.batch import read_head
+from taskstream.message.batch_decode import read_head
 from taskstream.message.message import Messages
 from taskstream.record import KINDS
 from taskstream.report import Report

@@ -18,8 +18,9 @@ from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.tally import Tally
 from taskstream.interval import Interval
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.record import KINDS
 from taskstream.sink.rates import messages
 from tests.synthetic import bits, lives

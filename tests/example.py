@@ -18,8 +18,9 @@ import numpy as np
 from taskstream import resource
 from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.interval import Interval
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.record import CALLS, COUNTS, NO_CPU
 from taskstream.report import CpuReport, Report
 from tests.synthetic import Event, batch, bits, event
@@ -185,9 +186,9 @@ def messages() -> dict[str, bytes]:
 
 
 def twin(value: bytes) -> str:
-    """Return a message as JSON that people can read: an array of plain values is one line."""
+    """Return a message as JSON that people can read: plain arrays on a line, bytes in hex."""
     message: dict[str, Any] = msgpack.unpackb(value)
-    text = json.dumps(message, indent=2, ensure_ascii=False)
+    text = json.dumps(message, indent=2, ensure_ascii=False, default=bytes.hex)
     return _PLAIN_ARRAY.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
 

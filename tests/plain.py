@@ -4,6 +4,8 @@ The second opinion of the tests: it imports nothing of the package.
 """
 
 import json
+import struct
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -22,21 +24,79 @@ def events_of(value: bytes) -> list[dict[str, Any]]:
     if message["kind"] != "batch":
         return [message]
     shift = message["clock"]["wall_ns"] - message["clock"]["boot_ns"]
-    common = {name: message[name] for name in ("v", "run_ns", "host", "boot_id")}
+    common = {"v": 1} | {name: message[name] for name in ("run_ns", "host", "boot_id")}
     common |= dict.fromkeys(("cgroup", "container", "service", "app_group"))
     labels = message.get("labels", [])
     events = []
+    for found in _rows(message) if message["v"] == 1 else map(_readable, _columns(message)):
+        event = common | found
+        event["wall_ns"] = event["boot_ns"] + shift
+        if "label" in event:
+            event |= labels[event.pop("label")]
+        events.append(event)
+    return events
+
+
+def _rows(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a batch of version 1."""
     for group in message["groups"]:
+        call = {"call": group["call"]} if "call" in group else {}
         for position, row in enumerate(group["rows"]):
-            event = common | dict(zip(group["fields"], row, strict=True))
-            event |= {"kind": group["kind"], "wall_ns": event["boot_ns"] + shift}
+            event = dict(zip(group["fields"], row, strict=True)) | {"kind": group["kind"]} | call
             event["comm"] = message["strings"][event["comm"]]
-            if "label" in event:
-                event |= labels[event.pop("label")]
-            if "call" in group:
-                event["call"] = group["call"]
             for text in ("filename", "argv"):
                 if text in group:
                     event[text] = group[text][position]
-            events.append(event)
-    return events
+            yield event
+
+
+def _columns(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a batch of version 2, their texts as bytes."""
+    columns = message["columns"]
+    values = {name: _values(column) for name, column in columns.items()}
+    everywhere = range(len(message["groups"]))
+    for place, group in enumerate(message["groups"]):
+        names = [n for n, column in columns.items() if place in column.get("groups", everywhere)]
+        call = {"call": group["call"]} if "call" in group else {}
+        for _ in range(group["count"]):
+            yield {n: next(values[n]) for n in names} | {"kind": group["kind"]} | call
+    assert all(next(rest, None) is None for rest in values.values())
+
+
+def _values(column: dict[str, Any]) -> Iterator[Any]:
+    numbers = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
+    at = 0
+    if column["type"] == "bytes":
+        for (length,) in struct.iter_unpack("<I", column["lengths"]):
+            yield column["data"][at : at + length]
+            at += length
+        return
+    for (value,) in struct.iter_unpack(numbers[column["type"]], column["data"]):
+        if column.get("encoding") == "delta":
+            at = (at + value) % 2**64
+            yield at
+        else:
+            yield value
+
+
+def _readable(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event with what an `event` message says beside: texts, and how it ended."""
+    found = event | {"comm": event["comm"].split(b"\0")[0]}
+    if "exit_code" in event:
+        code = event["exit_code"]
+        found |= {"status": code >> 8 & 255, "signal": code & 127, "core": code & 128 > 0}
+    if "argv" in event:
+        found["argv"] = event["argv"].removesuffix(b"\0").split(b"\0") if event["argv"] else []
+    try:
+        return found | _texts(found, bytes.decode)
+    except UnicodeDecodeError:
+        return found | _texts(found, _escaped) | {"flags": event["flags"] | 1 << 13}
+
+
+def _texts(event: dict[str, Any], text: Callable[[bytes], str]) -> dict[str, Any]:
+    texts: dict[str, Any] = {n: text(event[n]) for n in ("comm", "filename") if n in event}
+    return texts | ({"argv": [text(arg) for arg in event["argv"]]} if "argv" in event else {})
+
+
+def _escaped(raw: bytes) -> str:
+    return raw.replace(b"\\", b"\\x5c").decode("utf-8", "backslashreplace")

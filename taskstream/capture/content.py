@@ -15,7 +15,8 @@ from taskstream.batch import Batch, Origin
 from taskstream.capture.frame import FORMAT, Frame, FrameKind, kind_name
 from taskstream.clock import ClockPair
 from taskstream.errors import CaptureError, MessageError
-from taskstream.message.batch import decode_batch
+from taskstream.message.batch_decode import decode_batch
+from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import pack
 from taskstream.message.member import number, text
 from taskstream.record import COUNTS, FIELDS, FLAGS, KINDS, VERSION
@@ -60,7 +61,7 @@ class Header:
         about: Where it was made, and how.
         clock: Both clocks at the time at which the file was begun.
         part: Number of the file in a row of rotated ones, from 1.
-        version: Schema version of the writer.
+        version: The newest schema version of what the file may hold.
         program: Name and version of the writer.
     """
 
@@ -68,7 +69,7 @@ class Header:
     about: About
     clock: ClockPair
     part: int = 1
-    version: int = VERSION
+    version: int = BATCH_VERSION
     program: str = f"taskstream {__version__}"
 
     def payload(self) -> bytes:
@@ -334,9 +335,11 @@ def content_of(frame: Frame) -> Content | None:
 
 
 def _check_version(map_: dict[str, Any]) -> None:
-    if number(map_, "v") > VERSION:
+    version = number(map_, "v")
+    newest = BATCH_VERSION if map_.get("kind") == "header" else VERSION
+    if version > newest:
         raise MessageError(
-            f"a frame of schema version {map_['v']}; this program reads up to {VERSION}: "
+            f"a frame of schema version {version}; this program reads up to {newest}: "
             "install a newer one"
         )
 

@@ -1,4 +1,4 @@
-"""Fixed-width MessagePack rows, written and read a column at a time.
+"""Fixed-width MessagePack maps, written and read a column at a time.
 
 A template row holds the header, the keys and the type markers; a structured view with
 big-endian members at the right offsets receives the values of all rows at once. Numbers
@@ -19,6 +19,7 @@ __all__ = [
     "Column",
     "RowTemplate",
     "array_header",
+    "map_header",
     "members_of",
     "pack",
     "pack_utf8",
@@ -73,7 +74,8 @@ def array_header(entries: int) -> bytes:
     return b"\xdc" + entries.to_bytes(2, "big") if short else b"\xdd" + entries.to_bytes(4, "big")
 
 
-def _map_header(entries: int) -> bytes:
+def map_header(entries: int) -> bytes:
+    """Pack the head of a map."""
     return bytes([0x80 | entries]) if entries < 16 else b"\xde" + entries.to_bytes(2, "big")
 
 
@@ -94,16 +96,15 @@ class RowTemplate:
 
     Args:
         columns: The members, in order.
-        keyed: Rows are maps with the columns' names as keys; else arrays.
         more: Members that the caller appends to every row by itself (counted in the header).
     """
 
-    def __init__(self, columns: Sequence[Column], *, keyed: bool, more: int = 0) -> None:
-        row = bytearray((_map_header if keyed else array_header)(len(columns) + more))
+    def __init__(self, columns: Sequence[Column], *, more: int = 0) -> None:
+        row = bytearray(map_header(len(columns) + more))
         self.columns = tuple(columns)
         members: list[tuple[str, str, int]] = []
         for column in columns:
-            row += pack(column.name) if keyed else b""
+            row += pack(column.name)
             if not column.type:
                 row += pack(column.constant)
             elif column.type == "bool":

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
 from taskstream.errors import MessageError
-from taskstream.message.batch import decode_batch
-from taskstream.message.columns import RowTemplate, members_of
+from taskstream.message.batch_decode import decode_batch
+from taskstream.message.batch_layout import BATCH_VERSION
+from taskstream.message.columns import RowTemplate, members_of, pack
 from taskstream.message.json import dump
 from taskstream.message.member import exec_text, number, text, text_list
 from taskstream.message.shape import (
@@ -43,7 +44,10 @@ _ARGS_LOST = FLAGS["args_lost"].mask
 _PREFIX_BYTES = 16
 _NAMES = frozenset(RECORD.names or ())
 _T = TypeVar("_T")
-_BATCH = b"\xa1v" + bytes([VERSION]) + b"\xa4kind\xa5batch"
+_BATCHES = tuple(
+    pack("v") + pack(version) + pack("kind") + pack("batch")
+    for version in range(1, BATCH_VERSION + 1)
+)
 
 
 @dataclass(slots=True)
@@ -129,7 +133,7 @@ class MessageDecoder:
         self, value: bytes, position: int, rows: _Rows, decoded: Decoded
     ) -> _Shape | None:
         """Read a message by itself; return the shape of its like, if it was not known."""
-        if value[1 : 1 + len(_BATCH)] == _BATCH:
+        if value.startswith(_BATCHES, 1):
             decoded.batches.append(decode_batch(value))
             return None
         as_json = value[:1] == b"{"  # no map begins so in MessagePack
@@ -151,8 +155,8 @@ class MessageDecoder:
         kind, call, prefix = event["kind"], event.get("call"), value[:_PREFIX_BYTES]
         flags = event["flags"] & deciding_mask(kind)
         texts = frozenset(f.wire for f in record.text_fields(kind) if f.wire in event)
-        columns = columns_of(kind, flags, call, keyed=True)
-        template = RowTemplate(columns, keyed=True, more=len(texts))
+        columns = columns_of(kind, flags, call)
+        template = RowTemplate(columns, more=len(texts))
         head = np.frombuffer(value[: template.width], np.uint8)[None, :]
         if head.shape[1] == template.width and template.matches(head).all():
             shape = _Shape(kind, flags, CALLS.get(call or "", 0), template, texts)
@@ -256,9 +260,10 @@ def _checked(event: Any) -> dict[str, Any]:
     """Return what was read, if it is a message of a kind and version that is known."""
     if not isinstance(event, dict) or not isinstance(event.get("v"), int):
         raise MessageError("not a taskstream message: no map with a version `v`")
-    if event["v"] > VERSION:
+    newest = BATCH_VERSION if event.get("kind") == "batch" else VERSION
+    if event["v"] > newest:
         raise MessageError(
-            f"a message of schema version {event['v']}; this program reads up to {VERSION}: "
+            f"a message of schema version {event['v']}; this program reads up to {newest}: "
             "install a newer one"
         )
     if event.get("kind") not in (*KINDS, "batch", "report"):

@@ -76,7 +76,7 @@ class JsonEncoder:
     def _rows_of(self, group: Group) -> "_Rows":
         key = (group.kind, group.flags, group.call)
         if key not in self._rows:
-            columns = columns_of(*key, keyed=True)
+            columns = columns_of(*key)
             run_ns = self._origin.run_ns
             columns = [replace(c, constant=run_ns) if c.name == "run_ns" else c for c in columns]
             columns.append(Column("host", constant=self._origin.host))

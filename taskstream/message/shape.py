@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream import record
-from taskstream.message.columns import Column, RowTemplate, short_text, text_marker
+from taskstream.message.columns import Column, short_text, text_marker
 from taskstream.record import CALLS, FLAGS, KINDS, VERSION
 
 __all__ = [
@@ -24,13 +24,10 @@ __all__ = [
     "derived",
     "groups_of",
     "hidden_fields",
-    "row_template",
 ]
 
 ESCAPED = FLAGS["text_escaped"].mask
 """Set in a message whose texts are escaped; never in a batch."""
-
-_ENVELOPE = ("run_ns", "wall_ns")
 
 
 @lru_cache(maxsize=1024)
@@ -53,44 +50,31 @@ def deciding_mask(kind: str) -> int:
     return sum(f.mask for f in FLAGS.values() if names & {*f.hides, *f.shows})
 
 
-def columns_of(
-    kind: str, flags: int, call: str | None, *, keyed: bool, labelled: bool = False
-) -> list[Column]:
-    """Return the columns of a row: all of an `event` map's, or those of a `batch` row.
+def columns_of(kind: str, flags: int, call: str | None) -> list[Column]:
+    """Return the numbers of an `event` map, with what it says of version, kind and call.
 
     Args:
         kind: Name of the kind.
         flags: The flags that decide which fields are known.
         call: Name of the failed call, for kind ``fail``.
-        keyed: For the `event` map; else without what a `batch` message says once.
-        labelled: For a `batch` row that has a label.
     """
     hidden = hidden_fields(kind, flags)
     columns = []
     for field in (*record.wire_fields(kind), *record.derived_fields(kind)):
-        if field.name in hidden:
-            continue
         if field.name == "version":
-            if keyed:
-                columns.append(Column("v", constant=VERSION))
+            columns.append(Column("v", constant=VERSION))
         elif field.name == "kind":
-            if keyed:
-                columns.append(Column("kind", constant=kind))
+            columns.append(Column("kind", constant=kind))
         elif field.name == "call":
-            if keyed:
-                columns.append(Column("call", constant=call))
-        elif keyed or field.name not in _ENVELOPE:
+            columns.append(Column("call", constant=call))
+        elif field.name not in hidden:
             columns.append(Column(field.wire, field.type))
-    if not keyed:
-        columns.append(Column("comm", "u32"))
-        if labelled:
-            columns.append(Column("label", "u32"))
     return columns
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Records that share one row shape.
+    """Records that know the same fields.
 
     Attributes:
         kind: Their kind.
@@ -106,7 +90,7 @@ class Group:
 
 
 def groups_of(records: NDArray[np.void]) -> tuple[NDArray[np.intp], list[Group]]:
-    """Find the groups of records that share one row shape.
+    """Find the groups of records that know the same fields.
 
     Returns:
         The order that brings each group together and keeps the order within it, and the
@@ -172,12 +156,6 @@ _DERIVED = np.dtype(
         ("core", "?"),
     ]
 )
-
-
-@lru_cache
-def row_template(kind: str, flags: int, *, labelled: bool = False) -> RowTemplate:
-    """Return the shape of a `batch` message's rows of ``kind`` with these deciding flags."""
-    return RowTemplate(columns_of(kind, flags, None, keyed=False, labelled=labelled), keyed=False)
 
 
 NUMBERS = {

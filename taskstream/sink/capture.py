@@ -19,8 +19,8 @@ from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.rotation import CaptureFiles
 from taskstream.drops import DropCounts
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.message.encode import encode_batch
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import Report
 from taskstream.stats import Account

@@ -13,8 +13,9 @@ from typing import Any
 
 from taskstream.batch import Batch, Origin
 from taskstream.drops import DropCounts
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.message.json import JsonEncoder, dump
 from taskstream.message.message import Messages
 from taskstream.report import Report

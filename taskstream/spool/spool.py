@@ -22,8 +22,8 @@ from taskstream.capture.frame import FrameKind
 from taskstream.capture.writer import CaptureWriter
 from taskstream.clock import ClockPair
 from taskstream.errors import ConfigError
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.message.encode import encode_batch
 from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.spool.segment import Segment, read_segment, survey_segment

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from taskstream.batch import Batch
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.decode import MessageDecoder
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.message.json import JsonEncoder
 from taskstream.message.message import Messages
 from tests.bench.agent import SHAPES

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from taskstream.batch import Batch
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.decode import MessageDecoder
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.message.json import JsonEncoder
 from taskstream.message.message import Messages
 from tests.plain import events_of, map_of

@@ -39,10 +39,10 @@ def main() -> None:
             for path in ROOT.glob(pattern):
                 Path(seeds, path.parent.name + "-" + path.name).write_bytes(path.read_bytes())
         if name == "payload":
-            for path in ROOT.glob("tests/golden/capture-v*/whole.tsc"):
+            for path in ROOT.glob("tests/golden/capture-v*/*.tsc"):
                 for frame in frames_of(path.read_bytes()):
                     seed = bytes([KINDS.index(frame.kind)]) + frame.payload
-                    Path(seeds, f"frame-{frame.number}").write_bytes(seed)
+                    Path(seeds, f"{path.stem}-{frame.number}").write_bytes(seed)
         kept = found / f"corpus-{name}"
         kept.mkdir(exist_ok=True)
         with atheris.instrument_imports(include=["taskstream"]):  # so it must not be there yet

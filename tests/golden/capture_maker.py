@@ -32,6 +32,11 @@ def _captures(folder: Path) -> Iterator[tuple[str, bytes, int]]:
     kinds = a_capture(folder / "kinds.tsc", [each_kind(), report(0)]).read_bytes()
     yield "kinds", kinds, len(kinds)
     yield "lossy", *_lossy(folder / "lossy.tsc")
+    # Those above have batches of schema version 1, these of version 2.
+    columns = a_capture(folder / "columns.tsc", sample()).read_bytes()
+    yield "columns", columns, len(columns)
+    kinds = a_capture(folder / "columns-kinds.tsc", [each_kind(), report(0)]).read_bytes()
+    yield "columns-kinds", kinds, len(kinds)
 
 
 def _lossy(path: Path) -> tuple[bytes, int]:
@@ -50,7 +55,7 @@ def _lossy(path: Path) -> tuple[bytes, int]:
 
 def frame_twin(frame: PlainFrame) -> dict[str, Any]:
     """Return a frame as JSON can take it."""
-    map_ = frame.map
+    map_ = json.loads(json.dumps(frame.map, default=bytes.hex))
     if "pad" in map_:
         map_["pad"] = len(map_["pad"])
     return {

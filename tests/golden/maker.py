@@ -15,8 +15,10 @@ import numpy as np
 from taskstream.batch import Batch, Label, Labels, Origin
 from taskstream.charge import Charges, stand_ins
 from taskstream.interval import Agent, Interval, Zombies
+from taskstream.message.batch_encode import encode_batch
+from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import pack
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
 from taskstream.report import CpuReport, Report
 from tests.example import twin
@@ -24,7 +26,9 @@ from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, labelled
 
 __all__ = ["FOLDER", "add"]
 
-FOLDER = Path(__file__).parent / f"v{VERSION}"
+HERE = Path(__file__).parent
+FOLDER = HERE / f"v{VERSION}"
+BATCHES = HERE / f"v{BATCH_VERSION}"
 
 _BATCHES: dict[str, Batch] = {
     **{kind: batch(event(kind)) for kind in KINDS},
@@ -57,6 +61,7 @@ _ALL = batch(
     event("fail", call=CALLS["execve"], errno=2),
     event("fail", call=CALLS["vfork"], errno=12),
 )
+_MANY = batch(*(event(kind) for kind in KINDS for _ in range(40)))
 
 
 def _report(*, release_late: bool) -> Report:
@@ -111,20 +116,22 @@ def _report_with_charges() -> Report:
 def _messages() -> Iterator[tuple[str, bytes]]:
     for name, one in _BATCHES.items():
         yield f"event-{name}", EventEncoder(one.origin).encode(one).values[0]
-    (whole,) = encode_batch(_ALL).values
-    yield "batch", whole
-    yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
     yield "event-labelled", EventEncoder(ORIGIN).encode(labelled(_BATCHES["exec"])).values[0]
-    (whole_labelled,) = encode_batch(labelled(_ALL)).values
-    yield "batch-labelled", whole_labelled
-    yield "foreign-batch-labelled", _foreign(whole_labelled)
     for kind in KINDS:
         plain = msgpack.unpackb(EventEncoder(ORIGIN).encode(_BATCHES[kind]).values[0])
         yield f"foreign-event-{kind}", msgpack.packb(dict(sorted(plain.items())))
-    yield "foreign-batch", _foreign(whole)
     yield "report", pack(_report(release_late=True).to_map())
     yield "report-release-at-once", pack(_report(release_late=False).to_map())
     yield "report-charges", pack(_report_with_charges().to_map())
+
+
+def _batches() -> Iterator[tuple[str, bytes]]:
+    for name, one in (("batch", _ALL), ("batch-labelled", labelled(_ALL))):
+        (value,) = encode_batch(one).values
+        yield name, value
+        yield f"foreign-{name}", _foreign(value)
+    yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
+    yield "batch-of-many", encode_batch(_MANY).values[0]
 
 
 def _foreign(value: bytes) -> bytes:
@@ -141,9 +148,10 @@ def add(folder: Path, name: str, value: bytes) -> None:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name, value in _messages():
-        if (FOLDER / f"{name}.msgpack").exists():
-            print(f"{name} is there and stays as it is", file=sys.stderr)
-        else:
-            add(FOLDER, name, value)
+    for folder, made in ((FOLDER, _messages()), (BATCHES, _batches())):
+        folder.mkdir(exist_ok=True)
+        for name, value in made:
+            if (folder / f"{name}.msgpack").exists():
+                print(f"{name} is there and stays as it is", file=sys.stderr)
+            else:
+                add(folder, name, value)

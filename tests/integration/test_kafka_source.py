@@ -11,8 +11,9 @@ from confluent_kafka import Producer
 from taskstream.batch import Batch
 from taskstream.consumer import TopicSource
 from taskstream.errors import BrokerError, ConfigError
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.decode import Decoded
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.record import COUNTS, KINDS, VERSION
 from taskstream.report import CpuReport, Report
 from taskstream.sequence import StreamBooks

@@ -1,5 +1,8 @@
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -45,30 +48,58 @@ public class Reader {
         switch (text(message.get("kind"))) {
             case "report" -> {}
             case "batch" -> printBatch(message);
-            default -> print(message.get("kind"), message, message.get("comm"));
+            // A u64 beyond Long.MAX_VALUE would need asIntegerValue().asBigInteger().
+            default -> print(text(message.get("kind")), message.get("cpu"), message.get("seq"),
+                    message.get("pid"), text(message.get("comm")));
         }
     }
 
     private static void printBatch(Map<String, Value> message) {
-        List<Value> strings = message.get("strings").asArrayValue().list();
+        // These columns are of all events; one of some says of which groups. All are little-endian.
+        Map<String, Value> columns = map(message.get("columns"));
+        ByteBuffer cpu = data(columns.get("cpu"));
+        ByteBuffer seq = data(columns.get("seq"));
+        ByteBuffer pid = data(columns.get("pid"));
+        ByteBuffer comm = data(columns.get("comm"));
+        long number = 0;
         for (Value one : message.get("groups").asArrayValue()) {
             Map<String, Value> group = map(one);
-            List<Value> fields = group.get("fields").asArrayValue().list();
-            for (Value row : group.get("rows").asArrayValue()) {
-                Map<String, Value> event = new HashMap<>();
-                for (int i = 0; i < fields.size(); i++) {
-                    event.put(text(fields.get(i)), row.asArrayValue().get(i));
-                }
-                Value comm = strings.get(event.get("comm").asIntegerValue().asInt());
-                print(group.get("kind"), event, comm);
+            for (int i = group.get("count").asIntegerValue().asInt(); i > 0; i--) {
+                number += seq.getLong(); // "encoding": "delta", a step from the one before
+                byte[] name = new byte[16];
+                comm.get(name);
+                print(text(group.get("kind")), Short.toUnsignedInt(cpu.getShort()), number,
+                        Integer.toUnsignedLong(pid.getInt()), readable(name));
             }
         }
     }
 
-    private static void print(Value kind, Map<String, Value> event, Value comm) {
-        // A u64 beyond Long.MAX_VALUE would need asIntegerValue().asBigInteger().
-        OUT.println(text(kind) + " " + event.get("cpu") + " " + event.get("seq") + " "
-                + event.get("pid") + " " + text(comm));
+    private static ByteBuffer data(Value column) {
+        byte[] data = map(column).get("data").asBinaryValue().asByteArray();
+        return ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    /** Returns a name up to its first NUL; escaped, as in an `event`, if it is no UTF-8. */
+    private static String readable(byte[] name) {
+        int length = 0;
+        while (length < name.length && name[length] != 0) {
+            length++;
+        }
+        try {
+            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(name, 0, length))
+                    .toString();
+        } catch (CharacterCodingException e) {
+            StringBuilder escaped = new StringBuilder();
+            for (int i = 0; i < length; i++) {
+                boolean plain = name[i] > 0 && name[i] != '\\';
+                escaped.append(plain ? "" + (char) name[i] : String.format("\\x%02x", name[i]));
+            }
+            return escaped.toString();
+        }
+    }
+
+    private static void print(Object kind, Object cpu, Object seq, Object pid, Object comm) {
+        OUT.println(kind + " " + cpu + " " + seq + " " + pid + " " + comm);
     }
 
     private static Map<String, Value> map(Value value) {

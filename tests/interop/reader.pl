@@ -8,6 +8,7 @@
 use strict;
 use warnings;
 use Data::MessagePack;
+use Encode qw(decode);
 
 binmode STDIN;
 binmode STDOUT, ':encoding(UTF-8)';
@@ -18,16 +19,27 @@ sub events {
     my ($message) = @_;
     return () if $message->{kind} eq 'report';
     return ($message) if $message->{kind} ne 'batch';
+    # These columns are of all events; one of some says of which groups.
+    my %column = map { $_ => [ values_of($message->{columns}{$_}) ] } qw(cpu seq pid comm);
+    my @kinds = map { ($_->{kind}) x $_->{count} } @{ $message->{groups} };
     my @events;
-    for my $group (@{ $message->{groups} }) {
-        for my $row (@{ $group->{rows} }) {
-            my %event = (kind => $group->{kind});
-            @event{ @{ $group->{fields} } } = @$row;
-            $event{comm} = $message->{strings}[$event{comm}];
-            push @events, \%event;
-        }
+    for my $at (0 .. $#kinds) {
+        my %event = (kind => $kinds[$at], map { $_ => $column{$_}[$at] } keys %column);
+        $event{comm} = decode('UTF-8', $event{comm}, sub { sprintf '\\x%02x', shift });
+        push @events, \%event;
     }
     return @events;
+}
+
+# Return the values of a column of a `batch`, which lie side by side, little-endian.
+sub values_of {
+    my ($column) = @_;
+    my %letter = (u16 => 'S<', u32 => 'L<', u64 => 'Q<', i32 => 'l<', 'char[16]' => 'Z16');
+    my $delta = $column->{encoding};    # then each is a step from the one before
+    my @found = unpack '(' . ($delta ? 'q<' : $letter{ $column->{type} }) . ')*', $column->{data};
+    return @found if !$delta;
+    my $total = 0;
+    return map { $total += $_ } @found;
 }
 
 while (read STDIN, my $head, 4) {

@@ -3,7 +3,9 @@
 ``python reader.py BOOTSTRAP TOPIC``; the shapes are described in ``docs/messages.md``.
 """
 
+import struct
 import sys
+from itertools import accumulate
 
 import msgpack
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -12,12 +14,23 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 def events(message):
     """Yield the events of a message of shape `event` or `batch`; of a report, none."""
     if message["kind"] == "batch":
-        for group in message["groups"]:
-            for row in group["rows"]:
-                event = dict(zip(group["fields"], row, strict=True))
-                yield event | {"kind": group["kind"], "comm": message["strings"][event["comm"]]}
+        kinds = [group["kind"] for group in message["groups"] for _ in range(group["count"])]
+        # These columns are of all events; one of some says of which groups.
+        columns = [values(message["columns"][name]) for name in ("cpu", "seq", "pid", "comm")]
+        for kind, cpu, seq, pid, comm in zip(kinds, *columns, strict=True):
+            comm = comm.split(b"\0")[0].decode("utf-8", "backslashreplace")
+            yield {"kind": kind, "cpu": cpu, "seq": seq, "pid": pid, "comm": comm}
     elif message["kind"] != "report":
         yield message
+
+
+def values(column):
+    """Return the values of a column of a `batch`, which lie side by side, little-endian."""
+    format_ = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
+    found = [value for (value,) in struct.iter_unpack(format_[column["type"]], column["data"])]
+    if column.get("encoding") == "delta":
+        return [total % 2**64 for total in accumulate(found)]
+    return found
 
 
 def messages(bootstrap, topic):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskstream.batch import Batch
-from taskstream.message.encode import shards
+from taskstream.message.batch_encode import shards
 from taskstream.rates import WindowCounts, count_column
 from taskstream.record import KINDS, RECORD
 from taskstream.sequence import NumbersSeen

@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from taskstream.batch import Batch, time_order
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.decode import Decoded, MessageDecoder
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.message.json import JsonEncoder
 from taskstream.sequence import StreamBooks
 from tests.plain import events_of

@@ -18,9 +18,10 @@ from taskstream.grouping.cgroup import Cgroup, classify
 from taskstream.grouping.label import labels_of
 from taskstream.grouping.names import CgroupNames
 from taskstream.interval import COLUMNS, Interval, Series
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
 from taskstream.message.decode import MessageDecoder
-from taskstream.message.encode import EventEncoder, encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.message.json import JsonEncoder, dump
 from taskstream.record import COUNTS
 from taskstream.report import Report

@@ -18,7 +18,6 @@ from taskstream.record import COUNTS, KINDS
 from taskstream.sink.rates import messages
 from tests.example import FOLDER
 from tests.needs import go_without
-from tests.plain import map_of
 from tests.synthetic import ORIGIN
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +48,7 @@ def validator(name: str) -> Draft7Validator:
 
 
 def example(name: str) -> dict[str, Any]:
-    return map_of((FOLDER / f"{name}.msgpack").read_bytes())
+    return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,8 +60,12 @@ def test_an_example_event_is_what_the_document_says(kind, format_):
 
 def test_the_example_batch_is_what_the_document_says():
     validator("batch").validate(example("batch"))
+    for name, value in (("cpu", None), ("cpu", {"type": "u8", "data": ""}), ("argv", {"data": ""})):
+        spoilt = example("batch")
+        spoilt["columns"][name] = value
+        assert not validator("batch").is_valid(spoilt)
     spoilt = example("batch")
-    spoilt["groups"][0]["fields"][0] = "spoon"
+    del spoilt["columns"]["cpu"]
     assert not validator("batch").is_valid(spoilt)
 
 

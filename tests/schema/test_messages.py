@@ -12,7 +12,7 @@ from taskstream.batch import Label, Labels
 from taskstream.charge import Charges, stand_ins
 from taskstream.chart.chart import DOCUMENTED
 from taskstream.interval import Agent, Interval, Zombies
-from taskstream.message.encode import encode_batch
+from taskstream.message.batch_encode import encode_batch
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.rates import messages
@@ -87,8 +87,10 @@ def test_every_member_of_a_batch_is_documented() -> None:
     (value,) = encode_batch(labelled(each_kind()), shard_count=1, most_bytes=1_000_000).values
     sent = msgpack.unpackb(value)
     title = "A batch per message (`--message batch`)"
-    assert [sorted(names) for names in tables(title)] == [sorted(sent)]
-    inner = {name for group in sent["groups"] for name in group}
+    columns = {name for column in sent["columns"].values() for name in column}
+    assert [sorted(names) for names in tables(title)] == [sorted(sent), sorted(columns)]
+    types = {column["type"] for column in sent["columns"].values()}
+    inner = types | {name for group in sent["groups"] for name in group}
     inner |= sent["clock"].keys() | sent["labels"][0].keys()
     assert [name for name in inner if f"`{name}`" not in section(title)] == []
 

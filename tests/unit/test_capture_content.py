@@ -17,8 +17,9 @@ from taskstream.capture.content import (
 from taskstream.capture.frame import MAGIC, Frame, FrameKind, FrameParser, encode_frame
 from taskstream.clock import ClockPair
 from taskstream.errors import CaptureError, MessageError
+from taskstream.message.batch_encode import encode_batch
+from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import pack
-from taskstream.message.encode import encode_batch
 from taskstream.record import COUNTS, FIELDS, KINDS, VERSION
 from tests.capturing import ABOUT, report
 from tests.synthetic import ORIGIN, each_kind, known
@@ -56,7 +57,8 @@ def test_it_comes_back_as_it_was(kind):
 @pytest.mark.parametrize("kind", CONTENTS, ids=lambda k: k.name)
 def test_every_map_begins_with_version_and_kind(kind):
     map_ = msgpack.unpackb(CONTENTS[kind].payload(), strict_map_key=False)
-    assert list(map_.items())[:2] == [("v", VERSION), ("kind", kind.name.lower())]
+    version = BATCH_VERSION if kind == FrameKind.HEADER else VERSION
+    assert list(map_.items())[:2] == [("v", version), ("kind", kind.name.lower())]
 
 
 @pytest.mark.parametrize("kind", CONTENTS, ids=lambda k: k.name)
@@ -72,10 +74,19 @@ def test_what_its_kind_says_it_is_not_is_an_error(kind, payload):
         content_of(frame(kind, payload))
 
 
-def test_a_newer_schema_version_is_refused_with_both_numbers():
-    payload = pack({"v": VERSION + 4, "kind": "names"})
-    with pytest.raises(MessageError, match=f"version {VERSION + 4}; .* up to {VERSION}"):
-        content_of(frame(FrameKind.NAMES, payload))
+@pytest.mark.parametrize(
+    ("kind", "newest"),
+    [
+        (FrameKind.NAMES, VERSION),
+        (FrameKind.HEADER, BATCH_VERSION),
+        (FrameKind.BATCH, BATCH_VERSION),
+    ],
+    ids=lambda p: getattr(p, "name", p),
+)
+def test_a_newer_schema_version_is_refused_with_both_numbers(kind, newest):
+    payload = pack({"v": newest + 4, "kind": kind.name.lower()})
+    with pytest.raises(MessageError, match=f"version {newest + 4}; .* up to {newest}"):
+        content_of(frame(kind, payload))
 
 
 def test_a_kind_of_a_later_version_is_passed_over():

@@ -15,7 +15,7 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.capture.writer import CaptureWriter
 from taskstream.clock import ClockPair
 from taskstream.errors import CaptureError
-from taskstream.message.encode import encode_batch
+from taskstream.message.batch_encode import encode_batch
 from taskstream.report import Report
 from tests.capturing import ABOUT, a_capture, report, sample
 from tests.plain import events_of

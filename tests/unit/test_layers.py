@@ -117,7 +117,7 @@ OUTSIDE = {
         "capture.content",
         "changelog",
         "cli.event_line",
-        "message.batch",
+        "message.batch_decode",
         "message.columns",
         "message.decode",
         "share",

@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let segments be closed after a few hundred bytes."""
-    monkeypatch.setattr(SpoolBounds, "segment_bytes", property(lambda _self: 6000))
+    monkeypatch.setattr(SpoolBounds, "segment_bytes", property(lambda _self: 5000))
 
 
 def one(number: int) -> Batch:

@@ -38,17 +38,12 @@ PLAIN = [
 
 @pytest.fixture
 def template() -> RowTemplate:
-    return RowTemplate(COLUMNS, keyed=True)
+    return RowTemplate(COLUMNS)
 
 
 def test_keyed_rows_are_maps_to_any_reader(template):
     rows = template.encode(NUMBERS, FLAG)
     assert [msgpack.unpackb(row.tobytes()) for row in rows] == PLAIN
-
-
-def test_rows_without_keys_are_arrays_to_any_reader():
-    rows = RowTemplate(COLUMNS, keyed=False).encode(NUMBERS, FLAG)
-    assert [msgpack.unpackb(row.tobytes()) for row in rows] == [list(p.values()) for p in PLAIN]
 
 
 def test_members_keep_the_order_of_the_columns(template):
@@ -57,17 +52,16 @@ def test_members_keep_the_order_of_the_columns(template):
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 40])
-@pytest.mark.parametrize("keyed", [True, False])
-def test_a_row_has_any_number_of_members(count, keyed):
+def test_a_row_has_any_number_of_members(count):
     columns = [Column(f"n{i}", "u32") for i in range(count)]
     values = np.zeros(1, [(c.name, "<u4") for c in columns])
     values[:] = tuple(range(count))
-    row = msgpack.unpackb(RowTemplate(columns, keyed=keyed).encode(values)[0].tobytes())
-    assert list(row.values() if keyed else row) == list(range(count))
+    row = msgpack.unpackb(RowTemplate(columns).encode(values)[0].tobytes())
+    assert list(row.values()) == list(range(count))
 
 
 def test_the_header_counts_members_that_the_caller_appends():
-    row = RowTemplate([Column("a", "u8")], keyed=True, more=1).encode(NUMBERS[1:2])[0]
+    row = RowTemplate([Column("a", "u8")], more=1).encode(NUMBERS[1:2])[0]
     assert msgpack.unpackb(row.tobytes() + pack("b") + pack("c")) == {"a": 255, "b": "c"}
 
 
@@ -84,7 +78,7 @@ def test_a_later_source_goes_before_an_earlier_one(template):
 
 
 def test_a_constant_stands_where_no_source_has_a_value():
-    template = RowTemplate([Column("a", "u8"), Column("run", "u64", constant=2**63)], keyed=True)
+    template = RowTemplate([Column("a", "u8"), Column("run", "u64", constant=2**63)])
     rows = template.encode(NUMBERS)
     assert {msgpack.unpackb(row.tobytes())["run"] for row in rows} == {2**63}
 
@@ -103,9 +97,9 @@ def test_a_view_shares_the_memory_of_its_rows(template):
 
 def test_rows_of_an_equal_template_match_and_of_another_do_not(template):
     rows = template.encode(NUMBERS, FLAG)
-    assert RowTemplate(COLUMNS, keyed=True).matches(rows).all()
+    assert RowTemplate(COLUMNS).matches(rows).all()
     renamed = [Column("A", "u8"), *COLUMNS[1:]]
-    assert not RowTemplate(renamed, keyed=True).matches(rows).any()
+    assert not RowTemplate(renamed).matches(rows).any()
 
 
 def test_a_row_matches_if_and_only_if_all_but_its_values_is_the_template(template):
@@ -129,7 +123,7 @@ def test_a_row_matches_if_and_only_if_all_but_its_values_is_the_template(templat
 
 
 def test_a_short_text_ends_a_row_and_is_cut_to_its_length():
-    template = RowTemplate([Column("a", "u8"), Column("name", SHORT_TEXT)], keyed=True)
+    template = RowTemplate([Column("a", "u8"), Column("name", SHORT_TEXT)])
     records = np.zeros(4, [("a", "u1"), ("name", "S16")])
     records["name"] = [b"", b"sh", b"sixteen-bytes-ok", "Ω".encode()]
     messages = slices(template.encode(records))
@@ -138,7 +132,7 @@ def test_a_short_text_ends_a_row_and_is_cut_to_its_length():
 
 
 def test_a_text_ends_at_its_first_nul_whatever_lies_behind():
-    template = RowTemplate([Column("name", SHORT_TEXT)], keyed=True)
+    template = RowTemplate([Column("name", SHORT_TEXT)])
     records = np.zeros(5, [("name", "S16")])
     records["name"] = [b"sh\0ell", b"\0old", b"whole", b"", b"a\0b\0c"]
     messages = slices(template.encode(records))

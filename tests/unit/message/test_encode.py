@@ -1,18 +1,17 @@
 """Messages as anybody with a MessagePack library reads them."""
 
 import json
-from collections import Counter
 from typing import Any
 
 import msgpack
-import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
 from taskstream import record, resource
 from taskstream.batch import Batch, Label, Origin
 from taskstream.message import encode as encode_module
-from taskstream.message.encode import EventEncoder, encode_batch, shards
+from taskstream.message.batch_encode import encode_batch
+from taskstream.message.encode import EventEncoder
 from taskstream.record import CALLS, FLAGS, KINDS
 from tests.plain import events_of
 from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, labelled, lives
@@ -29,7 +28,7 @@ def by_number(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(events, key=lambda e: (e["cpu"], e["seq"]))
 
 
-def crowd(count: int = 3 * encode_module.MANY_COMMS, *more: dict[str, Any]) -> Batch:
+def crowd(count: int, *more: dict[str, Any]) -> Batch:
     """Return a batch of so many execs, and as many forks between them."""
     events = []
     for number in range(count):
@@ -38,17 +37,6 @@ def crowd(count: int = 3 * encode_module.MANY_COMMS, *more: dict[str, Any]) -> B
         events.append(event("exec", **values | (more[number] if number < len(more) else {})))
         events.append(event("fork"))
     return batch(*events)
-
-
-def colliding_comms() -> tuple[bytes, bytes]:
-    """Return two comms that the mixture of their letters does not tell apart."""
-    first, second = (int(factor) for factor in encode_module._MIX)
-    ours = b"abcdefgh12345678"
-    low, high = (int.from_bytes(ours[at : at + 8], "little") for at in (0, 8))
-    other = int.from_bytes(b"abcdefgi", "little")
-    mixed = (low * first ^ high * second) % 2**64
-    rest = (mixed ^ other * first) * pow(second, -1, 2**64) % 2**64
-    return ours, b"abcdefgi" + rest.to_bytes(8, "little")
 
 
 # --- many together and one by one ----------------------------------------------------------------
@@ -61,25 +49,14 @@ def colliding_comms() -> tuple[bytes, bytes]:
         ({"comm": "ü".encode()}, {"argv": "ü\0".encode()}, {"filename": "/ü".encode()}),
         ({"argv": b"\xff\0"}, {"filename": b"/\xff"}, {"comm": b"\xff\\"}),
         ({"argv": b""}, {"argv": b"\0"}, {"argv": b"a\0cu"}),
-        tuple({"comm": comm} for comm in colliding_comms()),
     ],
-    ids=["ascii", "utf8", "bytes", "cut", "colliding"],
+    ids=["ascii", "utf8", "bytes", "cut"],
 )
 def test_many_events_are_encoded_as_few_are(monkeypatch, more):
-    given = crowd(3 * encode_module.MANY_COMMS, *more)
-    together = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
-    for many in ("MANY_COMMS", "MANY_EXECS"):
-        monkeypatch.setattr(encode_module, many, 1 << 30)
-    one_by_one = encode_batch(given).values, EventEncoder(given.origin).encode(given).values
-    assert together == one_by_one
-
-
-def test_comms_that_are_mixed_to_the_same_are_told_apart():
-    comms = colliding_comms()
-    given = crowd(encode_module.MANY_COMMS, *({"comm": comm} for comm in comms))
-    records = given.records["comm"]
-    first, rows = encode_module._distinct(records, np.zeros(len(given), np.uint32))
-    assert records[first][rows].tolist() == records.tolist()
+    given = crowd(12 * encode_module.MANY_EXECS, *more)
+    together = EventEncoder(given.origin).encode(given).values
+    monkeypatch.setattr(encode_module, "MANY_EXECS", 1 << 30)
+    assert EventEncoder(given.origin).encode(given).values == together
 
 
 # --- one message per event -----------------------------------------------------------------------
@@ -178,13 +155,6 @@ def test_an_event_has_the_members_of_its_label():
     given = labelled(each_kind())
     for found, row in zip(encoded(given), given.labels.rows, strict=True):
         assert [found[n] for n in Label._fields] == list(given.labels.table[row])
-
-
-def test_a_batch_has_a_table_of_the_labels_that_occur():
-    given = labelled(each_kind())
-    message = msgpack.unpackb(encode_batch(given).values[0])
-    assert message["labels"] == [given.labels.table[n]._asdict() for n in (0, 2, 3)]
-    assert "labels" not in msgpack.unpackb(encode_batch(each_kind()).values[0])
 
 
 # --- texts ---------------------------------------------------------------------------------------
@@ -295,110 +265,6 @@ def test_values_keys_and_stamps_are_what_the_producer_takes():
         assert {type(value) for value in messages.values} == {bytes}
         assert {type(key) for key in messages.keys} == {bytes}
         assert {type(stamp) for stamp in messages.stamps_ms} == {int}
-
-
-# --- one message per batch -----------------------------------------------------------------------
-
-
-def test_both_shapes_say_the_same():
-    flags = [0, *(flag.mask for flag in FLAGS.values()), bits("args_lost", "io_unknown")]
-    given = batch(*(event(kind, flags=f) for f in flags for kind in KINDS))
-    whole = [e for v in encode_batch(given).values for e in events_of(v)]
-    assert by_number(whole) == by_number(encoded(given))
-
-
-def test_a_batch_message_is_one_map_grouped_by_kind():
-    (value,) = encode_batch(lives(30)).values
-    message = msgpack.unpackb(value)
-    assert list(message) == [
-        "v", "kind", "host", "boot_id", "run_ns", "count", "clock", "strings", "groups"
-    ]  # fmt: skip
-    assert (message["v"], message["kind"], message["count"]) == (1, "batch", 120)
-    assert [group["kind"] for group in message["groups"]] == ["fork", "exec", "exit", "free"]
-    assert [len(group["rows"]) for group in message["groups"]] == [30] * 4
-
-
-def test_the_clock_pair_of_a_batch_message_is_of_its_first_event():
-    given = lives(1)
-    message = msgpack.unpackb(encode_batch(given).values[0])
-    first = int(given.records["boot_ns"][0])
-    assert message["clock"] == {"boot_ns": first, "wall_ns": first + WALL_OFFSET_NS}
-
-
-def test_a_comm_stands_once_in_the_strings_of_a_message():
-    given = batch(*(event("fork", comm=b"sh") for _ in range(5)), event("exit", comm=b"sh"))
-    message = msgpack.unpackb(encode_batch(given).values[0])
-    assert message["strings"] == ["sh"]
-
-
-def test_an_escaped_comm_and_a_plain_one_that_looks_like_it_are_told_apart():
-    given = batch(event("fork", comm=b"\\xff"), event("fork", comm=b"\xff"))
-    (value,) = encode_batch(given).values
-    plain, escaped = by_number(events_of(value))
-    assert (plain["comm"], plain["flags"]) == ("\\xff", 0)
-    assert (escaped["comm"], escaped["flags"]) == ("\\xff", bits("text_escaped"))
-
-
-def test_a_message_holds_at_most_so_many_events():
-    messages = encode_batch(lives(25), most_events=30)
-    assert messages.events == [30, 30, 30, 10]
-    assert [msgpack.unpackb(v)["count"] for v in messages.values] == messages.events
-
-
-def test_a_message_over_the_limit_is_halved_until_it_fits():
-    given = lives(100)
-    limit = len(encode_batch(given).values[0]) // 3
-    messages = encode_batch(given, most_bytes=limit)
-    assert max(map(len, messages.values)) <= limit
-    assert set(messages.events) <= {50, 100}
-    order = [row for part in messages.records for row in part["seq"].tolist()]
-    assert order == given.records["seq"].tolist()
-
-
-def test_an_event_that_is_over_the_limit_alone_is_a_message_of_its_own():
-    large = event("exec", argv=b"x" * 5000 + b"\0")
-    messages = encode_batch(batch(event("fork"), large, event("exit")), most_bytes=2000)
-    assert messages.events == [1, 1, 1]
-    assert [len(v) > 2000 for v in messages.values] == [False, True, False]
-
-
-def test_a_halved_message_carries_only_the_strings_and_arguments_of_its_own_events():
-    large = [event("exec", comm=b"c%d" % n, argv=b"%d" % n * 900 + b"\0") for n in range(4)]
-    for value in encode_batch(batch(*large), most_bytes=3000).values:
-        message = msgpack.unpackb(value)
-        assert len(message["strings"]) == message["count"]
-        assert len(message["groups"][0]["argv"]) == message["count"]
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 64])
-def test_shards_split_a_batch_by_process_and_keep_its_order(count):
-    given = lives(200)
-    found = dict(shards(given, count))
-    assert set(found) <= set(range(count))
-    assert sum(map(len, found.values())) == len(given)
-    homes = Counter(int(pid) for part in found.values() for pid in set(part.records["tgid"]))
-    assert set(homes.values()) == {1}
-    for part in found.values():
-        assert (np.diff(part.records["boot_ns"].astype(np.int64)) > 0).all()
-
-
-def test_shards_are_of_about_the_same_size():
-    sizes = [len(part) for _, part in shards(lives(1000), 8)]
-    assert len(sizes) == 8
-    assert min(sizes) > 4000 / 8 / 2
-
-
-def test_a_process_has_the_same_shard_in_every_batch():
-    def home(processes: int) -> dict[int, int]:
-        found = shards(lives(processes), 5)
-        return {int(pid): shard for shard, part in found for pid in part.records["tgid"]}
-
-    assert home(3).items() <= home(90).items()
-
-
-def test_the_key_of_a_batch_message_is_host_and_shard():
-    messages = encode_batch(lives(50), shard_count=3)
-    assert messages.keys == [b"build-7/0", b"build-7/1", b"build-7/2"]
 
 
 def test_records_from_returns_what_was_not_sent_in_either_shape():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from taskstream import record
-from taskstream.message.shape import columns_of, derived, groups_of, hidden_fields, row_template
+from taskstream.message.shape import columns_of, derived, groups_of, hidden_fields
 from taskstream.record import CALLS, FLAGS, KINDS
 from tests.synthetic import WALL_OFFSET_NS, batch, bits, event, lives
 
@@ -33,19 +33,11 @@ def everything() -> list[record.Field]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_keyed_row_has_every_number_of_its_kind_once(kind):
+def test_an_event_has_every_number_of_its_kind_once(kind):
     shown = sum(flag.mask for flag in FLAGS.values() if flag.shows)
     call = "clone" if kind == "fail" else None
-    names = [c.name for c in columns_of(kind, shown, call, keyed=True)]
+    names = [c.name for c in columns_of(kind, shown, call)]
     assert names == [f.wire for f in (*record.wire_fields(kind), *record.derived_fields(kind))]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_row_leaves_out_what_its_message_says_once(kind):
-    keyed = {c.name for c in columns_of(kind, 0, "clone", keyed=True)}
-    row = {c.name for c in row_template(kind, 0).columns}
-    assert keyed - row == {"v", "kind", "run_ns", "wall_ns"} | ({"call"} & keyed)
-    assert row - keyed == {"comm"}
 
 
 def test_groups_cover_every_record_once():
@@ -109,7 +101,7 @@ def test_status_signal_and_core_are_read_from_the_raw_exit_code_as_wait_does(
 
 def test_only_exits_have_an_exit_status():
     for kind in KINDS:
-        names = {column.name for column in columns_of(kind, 0, None, keyed=True)}
+        names = {column.name for column in columns_of(kind, 0, None)}
         assert ("status" in names) == (kind == "exit")
 
 
