@@ -12,8 +12,9 @@ from pathlib import Path
 from tests.plain_capture import KINDS, frames_of
 
 ROOT = Path(__file__).parents[2]
+CAPTURES = "tests/golden/capture-v*"
 SEEDS = {
-    "frames": ["tests/golden/capture-v*/*.tsc", "tests/fuzz/corpus/frames-*"],
+    "frames": [f"{CAPTURES}/*.tsc", "tests/fuzz/corpus/frames-*"],
     "payload": ["tests/fuzz/corpus/payload-*"],
     "message": ["tests/golden/v*/*.msgpack", "tests/fuzz/corpus/message-*"],
     "ring": ["tests/fuzz/corpus/ring-*"],
@@ -39,7 +40,10 @@ def main() -> None:
             for path in ROOT.glob(pattern):
                 Path(seeds, path.parent.name + "-" + path.name).write_bytes(path.read_bytes())
         if name == "payload":
-            for path in ROOT.glob("tests/golden/capture-v*/*.tsc"):
+            for path in (
+                *ROOT.glob(f"{CAPTURES}/whole.tsc"),
+                *ROOT.glob(f"{CAPTURES}/columns.tsc"),
+            ):
                 for frame in frames_of(path.read_bytes()):
                     seed = bytes([KINDS.index(frame.kind)]) + frame.payload
                     Path(seeds, f"{path.stem}-{frame.number}").write_bytes(seed)

@@ -55,7 +55,7 @@ def _lossy(path: Path) -> tuple[bytes, int]:
 
 def frame_twin(frame: PlainFrame) -> dict[str, Any]:
     """Return a frame as JSON can take it."""
-    map_ = json.loads(json.dumps(frame.map, default=bytes.hex))
+    map_ = frame.map
     if "pad" in map_:
         map_["pad"] = len(map_["pad"])
     return {
@@ -66,7 +66,7 @@ def frame_twin(frame: PlainFrame) -> dict[str, Any]:
         "events": frame.events,
         "first_ns": frame.first_ns,
         "last_ns": frame.last_ns,
-        "payload": map_,
+        "payload": json.loads(json.dumps(map_, default=bytes.hex)),
     }
 
 
