@@ -49,7 +49,7 @@ def decode_batch(value: bytes) -> Batch:
             )
         read = batch_rows.read_events if message["v"] == 1 else _read_events
         records, texts, places = read(message)
-        labels = _read_labels(message, places)
+        labels = _read_labels(message, places, len(records))
         head = _head(message)
         shift = int(np.int64(head.wall_ns - number(message["clock"], "boot_ns")))
         np.uint64(head.origin.run_ns)
@@ -102,11 +102,13 @@ def _head(message: dict[str, Any]) -> BatchHead:
     return BatchHead(origin, number(message, "count"), number(message["clock"], "wall_ns"))
 
 
-def _read_labels(message: dict[str, Any], places: NDArray[np.integer] | None) -> Labels | None:
+def _read_labels(
+    message: dict[str, Any], places: NDArray[np.integer] | None, count: int
+) -> Labels | None:
     if "labels" not in message:
         return None
     table = [Label.of(members) for members in message["labels"]]
-    if places is None:
+    if places is None or len(places) != count:
         raise KeyError("label")
     if len(places) and places.max() >= len(table):
         raise IndexError(f"label {places.max()} of {len(table)}")

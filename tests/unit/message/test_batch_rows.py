@@ -148,6 +148,16 @@ def test_members_that_were_not_known_are_passed_over():
     assert len(decode_batch(msgpack.packb(found))) == found["count"]
 
 
+def test_a_group_without_the_labels_that_others_have_is_rejected():
+    found = golden("batch-labelled")
+    group = found["groups"][0]
+    at = group["fields"].index("label")
+    del group["fields"][at]
+    for row in group["rows"]:
+        del row[at]
+    assert "label" in why(found)
+
+
 def test_a_group_without_rows_is_no_events():
     found = golden("batch")
     found["groups"].append(found["groups"][0] | {"rows": []})
