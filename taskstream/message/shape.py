@@ -97,32 +97,54 @@ def groups_of(records: NDArray[np.void]) -> tuple[NDArray[np.intp], list[Group]]
         groups.
     """
     kinds = records["kind"]
-    code = records["flags"] & _DECIDING[kinds]
-    code |= kinds.astype(np.uint32) << _KIND_BITS
+    code = _CODES[kinds.astype(np.uint32) << _BITS | records["flags"] >> _LOWEST & _SPAN]
     if _FAIL in kinds.tobytes():
-        code |= np.where(kinds == _FAIL, records["call"], 0).astype(np.uint32) << _CALL_BITS
-    order = np.argsort(code, kind="stable")
+        code |= np.where(kinds == _FAIL, records["call"] << _CALL_BITS, 0).astype(np.uint16)
+    order = np.argsort(code, kind="stable")  # up to 16 bits are sorted in no time
     code = code[order]
     edges = [0, *(np.flatnonzero(code[1:] != code[:-1]) + 1).tolist(), len(code)]
     groups = []
     for start, stop in pairwise(edges):
         if start < stop:
-            groups.append(_group(int(code[start]), slice(start, stop)))
+            groups.append(Group(*_said_by(int(code[start])), slice(start, stop)))
     return order, groups
 
 
-def _group(code: int, rows: slice) -> Group:
-    call = _CALL_NAMES.get(code >> _CALL_BITS)
-    kind = _KIND_NAMES[code >> _KIND_BITS & 0xF]
-    return Group(kind, code & (1 << _KIND_BITS) - 1, call, rows)
+@lru_cache(maxsize=1024)
+def _said_by(code: int) -> tuple[str, int, str | None]:
+    """Return kind, flags and call of a group by its code."""
+    kind = _KIND_NAMES[code >> _KIND_BITS & (1 << _CALL_BITS - _KIND_BITS) - 1]
+    flags = sum(bit for place, bit in enumerate(_DECIDING) if code >> place & 1)
+    return kind, flags, _CALL_NAMES.get(code >> _CALL_BITS)
 
 
-_KIND_BITS, _CALL_BITS = 20, 24
+def _codes() -> NDArray[np.uint16]:
+    """Return the code of a group by kind and flags: the flags that decide, and above them the kind.
+
+    In a code, the flags that decide for any kind lie side by side.
+    """
+    codes = np.zeros((max(KINDS.values()) + 1, 1 << _BITS), np.uint16)
+    flags = np.arange(1 << _BITS) << _LOWEST
+    for name, kind in KINDS.items():
+        for place, bit in enumerate(_DECIDING):
+            codes[kind] |= ((flags & bit & deciding_mask(name)) != 0) << np.uint16(place)
+        codes[kind] |= np.uint16(kind << _KIND_BITS)
+    return codes.ravel()
+
+
 _FAIL = KINDS["fail"]
 _KIND_NAMES = {value: name for name, value in KINDS.items()}
 _CALL_NAMES = {value: name for name, value in CALLS.items()}
-_DECIDING = np.array([deciding_mask(_KIND_NAMES[k]) if k in _KIND_NAMES else 0
-                      for k in range(256)], np.uint32)  # fmt: skip
+_DECIDING = sorted(
+    {f.mask for f in FLAGS.values() if any(deciding_mask(k) & f.mask for k in KINDS)}
+)
+_LOWEST = _DECIDING[0].bit_length() - 1
+_BITS = _DECIDING[-1].bit_length() - _LOWEST
+_SPAN = np.uint32((1 << _BITS) - 1)
+_KIND_BITS = len(_DECIDING)
+_CALL_BITS = _KIND_BITS + max(KINDS.values()).bit_length()
+assert _CALL_BITS + max(CALLS.values()).bit_length() <= 16
+_CODES = _codes()
 
 
 def derived(records: NDArray[np.void], wall_offset_ns: int) -> NDArray[np.void]:

@@ -307,7 +307,7 @@ def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
     cluster, tmp_path, mode
 ):
     sink = open_sink(cluster, tmp_path, mode, total_bytes=200_000)
-    batches = numbered(100)
+    batches = numbered(250)
     take_away(cluster, sink, batches[0])
     for one in batches[1:]:
         sink.write(one)
@@ -316,7 +316,7 @@ def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
     assert sum(sink.dropped(0)) == sink.account.dropped == sink.given_up
     assert 0.5 < sink.spool.fill <= 1
     bring_back(cluster, sink)
-    assert_adds_up(sink, 20_000)
+    assert_adds_up(sink, 50_000)
     counts = seen(cluster)
     assert len(counts) == sink.account.delivered
     gone = sorted({(0, int(n)) for b in batches for n in b.records["seq"]} - counts.keys())
