@@ -154,22 +154,22 @@ def _fill(
     """Set the numbers of records, and comm, which are in the order of their groups."""
     everywhere = list(range(len(bounds) - 1))
     for column in wanted:
-        said = _column(columns, column.wire)
-        named = said.get("groups", everywhere)
-        _expect(named, column.groups or everywhere, f"groups of {column.wire}")
-        size = sum(bounds[stop] - bounds[start] for start, stop in column.runs)
-        values = _numbers(said, column.type, size)
-        at = 0
-        for start, stop in column.runs:
-            count = bounds[stop] - bounds[start]
-            records[column.field][bounds[start] : bounds[stop]] = values[at : at + count]
-            at += count
+        said, into = _column(columns, column.wire), records[column.field]
+        if said.get("groups", everywhere) != (column.groups or everywhere):
+            raise ValueError(f"{column.wire} of groups {said['groups']!r}")
+        slices = [slice(bounds[start], bounds[stop]) for start, stop in column.runs]
+        values = _numbers(said, column.type, sum([part.stop - part.start for part in slices]))
+        for part in slices:
+            count = part.stop - part.start
+            into[part], values = values[:count], values[count:]
     comm = _column(columns, "comm")
     _expect(comm["type"], COMM_TYPE, "type of comm")
-    records["comm"] = _raw(comm, RECORD["comm"].str, len(records))
+    records["comm"] = _raw(comm, RECORD["comm"], len(records))
 
 
-_DTYPES = {"u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
+_CODES = {"u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
+_DTYPES = {name: np.dtype(code) for name, code in _CODES.items()}
+_LENGTH = _DTYPES["u32"]
 
 
 def _column(columns: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -185,11 +185,13 @@ def _numbers(said: dict[str, Any], type_: str, count: int) -> NDArray[np.integer
     values = _raw(said, _DTYPES[type_], count)
     if "encoding" in said:
         _expect(said["encoding"], "delta", "encoding")
-        return np.cumsum(values, dtype=values.dtype)
+        return values.cumsum(dtype=values.dtype)
     return values
 
 
-def _raw(said: dict[str, Any], dtype: str, count: int, member: str = "data") -> NDArray[Any]:
+def _raw(
+    said: dict[str, Any], dtype: np.dtype[Any], count: int, member: str = "data"
+) -> NDArray[Any]:
     values = np.frombuffer(said[member], dtype)
     _expect(len(values), count, "length of a column")
     return values
@@ -214,7 +216,7 @@ def _read_args(
         said = _column(columns, name)
         _expect(said["type"], "bytes", f"type of {name}")
         _expect(said["groups"], told, f"groups of {name}")
-        data, ends = said["data"], np.cumsum(_raw(said, "<u4", count, "lengths"), dtype=np.int64)
+        data, ends = said["data"], np.cumsum(_raw(said, _LENGTH, count, "lengths"), dtype=np.int64)
         if not isinstance(data, bytes):
             raise TypeError(f"{name} is {data!r}")
         bounds = [0, *ends.tolist()]
