@@ -115,25 +115,32 @@ def test_a_container_that_lives_for_a_moment_has_its_name(few, folder, start, pl
 
 
 @pytest.mark.parametrize("update_every", ["1", "5"])
+@pytest.mark.parametrize("lossy", [False, True], ids=["whole", "lossy"])
 def test_the_topic_of_rates_has_the_same_numbers_as_the_terminal(
-    folder, start, places, update_every
+    folder, start, places, update_every, lossy
 ):
     with EmbeddedBroker() as broker:
         options = ("--apps", "--cgroups", "--load-mode", "return", "--bootstrap", broker.address)
-        agent = start(*options, "--update-every", update_every)
+        text = TINY if lossy else ""
+        agent = start(*options, "--update-every", update_every, text=text)
         for place in places.values():
-            work(folder, place)
-        wait_for(is_over(agent, "app", "mine", 2))
-        assert agent.stop() == 0, agent.err.read_text()
+            if lossy:
+                overflow(agent, folder, place)
+            else:
+                work(folder, place)
+        wait_for(is_over(agent, "app", "mine", 2), 60)
+        assert agent.stop() == (3 if lossy else 0), agent.err.read_text()
         messages = [msgpack.unpackb(m.value) for m in fetch(broker.address, "taskstream.rates")]
     for what, dimension, count in (
         ("process_create", "calls", CHILDREN),
         ("task_exit", "call", CHILDREN + 1),
     ):
-        assert summed(messages, f"app.{what}", "mine") == {dimension: 2 * count}
+        if not lossy or what == "task_exit":  # as above: what a shell whose exec is lost forks
+            assert summed(messages, f"app.{what}", "mine") == {dimension: 2 * count}
         assert summed(messages, f"services.{what}", None)[SERVICE] == count
         container = summed(messages, f"cgroup.{what}", CONTAINER[:12])
         assert list(container.values()) == [count]
+    assert (sum(interval["lost"] for interval in agent.intervals) > 20) == lossy
     for interval in agent.intervals:
         here = {m["chart"]: m for m in messages if m["end_ns"] == interval["end_ns"]}
         for chart, drawn in interval["charts"].items():
