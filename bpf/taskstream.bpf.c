@@ -124,7 +124,10 @@ int BPF_PROG(on_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 	return cgroup_event(ctx, TYPED, 2, cgroup, path, true);
 }
 
-/* The snapshot: one record per task, read by the agent through the iterator's descriptor. */
+/*
+ * The snapshot: one record per task, read by the agent through the iterator's descriptor. PROBED,
+ * for the reason that stands at name_process.
+ */
 SEC("iter/task")
 int on_snapshot(struct bpf_iter__task *ctx)
 {
@@ -136,7 +139,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 		return 0;
 	if (!agent_tgid)
 		agent_tgid = bpf_get_current_pid_tgid() >> 32;
-	fill(&e, TYPED, KIND_TASK, task, process_start(TYPED, task));
+	fill(&e, PROBED, KIND_TASK, task, process_start(PROBED, task));
 	e.boot_ns = bpf_ktime_get_boot_ns();
 	if (task->exit_state)
 		e.flags |= FLAG_ZOMBIE;
