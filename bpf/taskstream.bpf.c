@@ -109,19 +109,19 @@ FAILING_CALLS(FAIL_PROBE)
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 0, cgroup, path, false);
+	return cgroup_event(ctx, 0, cgroup, path, false);
 }
 
 SEC("tp_btf/cgroup_rename")
 int BPF_PROG(on_cgroup_rename, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 1, cgroup, path, false);
+	return cgroup_event(ctx, 1, cgroup, path, false);
 }
 
 SEC("tp_btf/cgroup_rmdir")
 int BPF_PROG(on_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 2, cgroup, path, true);
+	return cgroup_event(ctx, 2, cgroup, path, true);
 }
 
 /*
