@@ -17,14 +17,16 @@ __all__ = ["TopicCheck", "Trouble", "earlier_line"]
 
 
 class TopicCheck:
-    """Looks at the topic in a thread of its own, for the loop may not wait for a broker."""
+    """Looks at the topic in a thread of its own, for the loop may not wait for a broker.
+
+    It begins when it is asked first, after the first events: the start does not wait for it.
+    """
 
     def __init__(self, config: Config, say: Say) -> None:
         self._say = say
         self._config = config
         self._lines: list[str] = []
         self._thread: Thread | None = Thread(target=self._look, daemon=True)
-        self._thread.start()
 
     def _look(self) -> None:
         from taskstream.cli.topics import misfits  # takes its time, for which nobody waits here
@@ -34,7 +36,11 @@ class TopicCheck:
 
     def tell(self) -> None:
         """Say once what does not fit, when the answer is there."""
-        if self._thread is None or self._thread.is_alive():
+        if self._thread is None:
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+        if self._thread.is_alive():
             return
         self._thread = None
         for line in self._lines:
