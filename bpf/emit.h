@@ -82,25 +82,23 @@ static __always_inline __u64 cgroup_of(enum access access, struct task_struct *t
 	return READ(access, node, id);
 }
 
-static __always_inline __u32 uid_of(enum access access, struct task_struct *task)
+/*
+ * Say what a process is, for who did not get the events that said it. This is rare, so PROBED: at
+ * a load, for each pointer that is read through a typed one, the verifier searches the kernel's
+ * BTF from end to end, some times over (6.3: "bpf: Enable annotating trusted nested pointers").
+ */
+static __always_inline void name_process(struct process_losses *losses, struct task_struct *task,
+					 __u64 boot_ns)
 {
-	struct cred *cred = (void *)READ(access, task, real_cred);
-
-	return READ(access, cred, uid.val);
-}
-
-/* Say what a process is, for who did not get the events that said it. */
-static __always_inline void name_process(struct process_losses *losses, enum access access,
-					 struct task_struct *task, __u64 boot_ns)
-{
-	struct task_struct *parent = READ(access, task, real_parent);
-	struct task_struct *parent_leader = READ(access, parent, group_leader);
+	struct task_struct *parent = READ(PROBED, task, real_parent);
+	struct task_struct *parent_leader = READ(PROBED, parent, group_leader);
+	struct cred *cred = (void *)READ(PROBED, task, real_cred);
 
 	losses->named_ns = boot_ns;
-	losses->parent_start_ns = READ(access, parent_leader, start_boottime);
-	losses->ppid = READ(access, parent, tgid);
-	losses->cgroup_id = cgroup_of(access, task);
-	losses->uid = uid_of(access, task);
+	losses->parent_start_ns = READ(PROBED, parent_leader, start_boottime);
+	losses->ppid = READ(PROBED, parent, tgid);
+	losses->cgroup_id = cgroup_of(PROBED, task);
+	losses->uid = READ(PROBED, cred, uid.val);
 	bpf_probe_read_kernel(losses->comm, sizeof(losses->comm), &task->comm);
 }
 
@@ -122,7 +120,7 @@ static __always_inline void lose(struct cpu_totals *cpu, struct draft *draft, en
 		losses = losses_at(&key);
 	if (process_start_ns && !losses && draft) {
 		__builtin_memset(&draft->losses, 0, sizeof(draft->losses));
-		name_process(&draft->losses, access, task, boot_ns);
+		name_process(&draft->losses, task, boot_ns);
 		add_losses(&key, &draft->losses);
 		losses = losses_at(&key);
 	}
@@ -131,7 +129,7 @@ static __always_inline void lose(struct cpu_totals *cpu, struct draft *draft, en
 		return;
 	}
 	if (count == COUNT_EXEC || !losses->named_ns) /* with a map per core: new on this one */
-		name_process(losses, access, task, boot_ns);
+		name_process(losses, task, boot_ns);
 	__sync_fetch_and_add(&losses->count[count], 1);
 }
 

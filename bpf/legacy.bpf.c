@@ -35,7 +35,7 @@ int on_free(struct bpf_raw_tracepoint_args *ctx)
 #define CGROUP_PROBE(action, index, gone)                                                          \
 	int on_cgroup_##action(struct bpf_raw_tracepoint_args *ctx)                                \
 	{                                                                                          \
-		return cgroup_event(ctx, PROBED, index, (struct cgroup *)ctx->args[0],             \
+		return cgroup_event(ctx, index, (struct cgroup *)ctx->args[0],                     \
 				    (const char *)ctx->args[1], gone);                             \
 	}
 

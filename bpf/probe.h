@@ -227,27 +227,28 @@ static __always_inline int fail_event(void *ctx, enum task_call call, enum task_
 /*
  * A cgroup of the hierarchy that events name came to be, has another path, or is gone. The name
  * travels in the ring of arguments: whoever has read an event finds the name of its cgroup there.
+ * Rare, so PROBED, for the reason that stands at name_process.
  *
  * Args:
  *   index: of the program's own memory.
  *   gone: whether it was removed.
  */
-static __always_inline int cgroup_event(void *ctx, enum access access, __u32 index,
-					struct cgroup *cgroup, const char *path, bool gone)
+static __always_inline int cgroup_event(void *ctx, __u32 index, struct cgroup *cgroup,
+					const char *path, bool gone)
 {
-	struct cgroup_root *root = READ(access, cgroup, root);
-	struct kernfs_node *node = READ(access, cgroup, kn);
+	struct cgroup_root *root = READ(PROBED, cgroup, root);
+	struct kernfs_node *node = READ(PROBED, cgroup, kn);
 	struct cgroup_path *name = path_at(&index);
 	struct cpu_totals *cpu;
 	__u64 total, failed;
 	long bytes;
 
-	if (READ(access, root, hierarchy_id) != SETTING(cgroup_hierarchy) || !name)
+	if (READ(PROBED, root, hierarchy_id) != SETTING(cgroup_hierarchy) || !name)
 		return 0; /* events do not name the groups of the others */
 	bytes = bpf_probe_read_kernel_str(name->path, sizeof(name->path), path);
 	if (bytes < 1)
 		return 0;
-	name->head.seq = READ(access, node, id);
+	name->head.seq = READ(PROBED, node, id);
 	name->head.cpu = NAME_CPU;
 	name->head.filename_bytes = bytes - 1;
 	name->head.args_bytes = gone;

@@ -109,22 +109,25 @@ FAILING_CALLS(FAIL_PROBE)
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 0, cgroup, path, false);
+	return cgroup_event(ctx, 0, cgroup, path, false);
 }
 
 SEC("tp_btf/cgroup_rename")
 int BPF_PROG(on_cgroup_rename, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 1, cgroup, path, false);
+	return cgroup_event(ctx, 1, cgroup, path, false);
 }
 
 SEC("tp_btf/cgroup_rmdir")
 int BPF_PROG(on_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 {
-	return cgroup_event(ctx, TYPED, 2, cgroup, path, true);
+	return cgroup_event(ctx, 2, cgroup, path, true);
 }
 
-/* The snapshot: one record per task, read by the agent through the iterator's descriptor. */
+/*
+ * The snapshot: one record per task, read by the agent through the iterator's descriptor. PROBED,
+ * for the reason that stands at name_process.
+ */
 SEC("iter/task")
 int on_snapshot(struct bpf_iter__task *ctx)
 {
@@ -136,7 +139,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 		return 0;
 	if (!agent_tgid)
 		agent_tgid = bpf_get_current_pid_tgid() >> 32;
-	fill(&e, TYPED, KIND_TASK, task, process_start(TYPED, task));
+	fill(&e, PROBED, KIND_TASK, task, process_start(PROBED, task));
 	e.boot_ns = bpf_ktime_get_boot_ns();
 	if (task->exit_state)
 		e.flags |= FLAG_ZOMBIE;

@@ -204,7 +204,7 @@ class Pipeline:
         poll = select.epoll()
         # Edge-triggered: any event makes the ring readable, but only a full one wakes us.
         poll.register(self._source.fileno(), select.EPOLLIN | select.EPOLLET)
-        sleep_ms = self._rhythm.flush_ms
+        sleep_ms = 0  # the first look is at once: events came while this began
         with poll:
             while not stop():
                 poll.poll(sleep_ms / 1000)

@@ -6,6 +6,7 @@ Rim: touches a broker through confluent-kafka's admin client.
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -43,8 +44,9 @@ class TopicAdmin:
         self, bootstrap: str, settings: Mapping[str, str] | None = None, *, answer_s: float = 10
     ) -> None:
         self._bootstrap, self._answer_s = bootstrap, answer_s
-        self._refusal = ""
-        self._client = make_admin(bootstrap, settings, error_cb=self._on_error)
+        self._refusals: list[str] = []
+        # Not a method: the client would live, with its threads, until the collector finds both.
+        self._client = make_admin(bootstrap, settings, error_cb=partial(_note, self._refusals))
 
     def describe(self, topic: str) -> TopicState | None:
         """Return a topic as it is; None if there is none.
@@ -126,12 +128,9 @@ class TopicAdmin:
         new = _NewTopic(topic, partitions, copies, config=config)
         self._client.create_topics([new], operation_timeout=self._answer_s)[topic].result()
 
-    def _on_error(self, error: KafkaError) -> None:
-        self._refusal = refusal(error) or self._refusal
-
     def _away(self, error: KafkaException) -> BrokerError:
         self._client.poll(0)  # tells why
-        if not self._refusal:
+        if not self._refusals:
             with suppress(KafkaException):
                 self._client.list_topics(timeout=1)
                 return BrokerError(
@@ -139,7 +138,12 @@ class TopicAdmin:
                     f"({error.args[0].str()}): the broker inside `taskstream run` cannot; "
                     "take a real Kafka, as `make kafka` starts one"
                 )
-        return no_answer(self._bootstrap, error, self._refusal)
+        return no_answer(self._bootstrap, error, self._refusals[-1] if self._refusals else "")
+
+
+def _note(refusals: list[str], error: KafkaError) -> None:
+    if found := refusal(error):
+        refusals.append(found)
 
 
 def _names(operations: Sequence[Any] | None) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """The face: one module a verb. Only here are errors printed and exit codes chosen."""
 
 import errno
+import gc
 import logging
 import os
 import sys
@@ -56,7 +57,9 @@ class _Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         name = cmd_name.replace("-", "_")
+        gc.disable()  # an import makes hardly any garbage, and to look for it takes a tenth of it
         module = __import__(f"taskstream.cli.{name}", fromlist=[name])
+        gc.enable()
         command: click.Command = getattr(module, name)
         return command
 

@@ -10,7 +10,8 @@ import click
 
 from taskstream import clock
 from taskstream.cli import LOSSES
-from taskstream.cli.capturing import Trouble, capture_line, open_capture
+from taskstream.cli.capturing import Trouble, capture_line
+from taskstream.cli.opening import open_capture
 from taskstream.cli.option import (
     FILE_PATH,
     config_option,

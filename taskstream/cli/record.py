@@ -13,13 +13,12 @@ from taskstream.batch import Origin
 from taskstream.broker import EmbeddedBroker
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble as CaptureTrouble
-from taskstream.cli.capturing import capture_line, open_capture
+from taskstream.cli.capturing import capture_line
 from taskstream.cli.controlling import open_socket
 from taskstream.cli.saying import Say
-from taskstream.cli.spooling import earlier_line, open_spool
 from taskstream.cli.state import State
 from taskstream.cli.stopping import Shown, Stop
-from taskstream.cli.watching import TopicCheck, Trouble
+from taskstream.cli.watching import TopicCheck, Trouble, earlier_line
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
@@ -28,19 +27,18 @@ from taskstream.interval import Agent, Interval
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
 from taskstream.sink import Sink
-from taskstream.sink.capture import CaptureSink
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
-from taskstream.sink.pair import TopicAndCapture
 from taskstream.sink.rates import RatesTopic
 from taskstream.sink.screen import Screen
-from taskstream.sink.spooling import SpoolingSink
 from taskstream.source.live import LiveOptions, LiveSource
 from taskstream.steering import Steering
 
 if TYPE_CHECKING:
+    from taskstream.sink.capture import CaptureSink
     from taskstream.sink.prometheus import Metrics
+    from taskstream.sink.spooling import SpoolingSink
 
 __all__ = ["live_options", "record"]
 
@@ -89,6 +87,8 @@ def record(
         publisher: Sink = sink
         spooling: SpoolingSink | None = None
         if isinstance(sink, KafkaSink) and spool_mode != "off":
+            from taskstream.cli.opening import open_spool  # takes its time
+
             spooling = open_spool(config, sink, source.origin, always=spool_mode == "always")
             stack.callback(spooling.close)
             publisher = spooling
@@ -97,6 +97,9 @@ def record(
         both: Sink = publisher
         capture: CaptureSink | None = None
         if config.capture_file != OFF:
+            from taskstream.cli.opening import open_capture  # takes its time
+            from taskstream.sink.pair import TopicAndCapture
+
             path = Path(config.capture_file)
             capture = open_capture(path, config, source.origin, replace=force)
             both = TopicAndCapture(publisher, capture)
@@ -250,7 +253,7 @@ class _Intervals:
 
 
 def _cost_of(
-    source: LiveSource, sink: KafkaSink | Discard, spooling: SpoolingSink | None, groups: Groups
+    source: LiveSource, sink: KafkaSink | Discard, spooling: "SpoolingSink | None", groups: Groups
 ) -> Callable[[], Agent]:
     """Return what tells the cost of the agent at a moment."""
     meter = Meter()

@@ -13,13 +13,19 @@ from taskstream.cli.option import config_option, kafka_option, kafka_settings, s
 from taskstream.cli.saying import show
 from taskstream.config.config import EMBEDDED, Config
 from taskstream.config.file import load
-from taskstream.topic import TopicPlan, judge
+from taskstream.topic import Misfit, TopicPlan, judge
 from taskstream.topic_admin import TopicAdmin
 
-__all__ = ["plan_of", "topics"]
+__all__ = ["misfits", "topics"]
 
 
-def plan_of(config: Config) -> TopicPlan:
+def misfits(config: Config) -> list[Misfit]:
+    """Return where the topic of a run does not fit; of one that is not there, nothing."""
+    state = TopicAdmin(config.bootstrap, config.kafka).describe(config.topic)
+    return [] if state is None else judge(_plan_of(config), state)
+
+
+def _plan_of(config: Config) -> TopicPlan:
     """Return the topic that a configuration wants."""
     return TopicPlan(
         partitions=config.topic_partitions,
@@ -113,7 +119,7 @@ def create(config_file: Path | None, kafka: tuple[str, ...], **options: Any) -> 
     """
     config = _config(config_file, kafka, options)
     admin = TopicAdmin(config.bootstrap, config.kafka)
-    if admin.create(config.topic, plan_of(config)):
+    if admin.create(config.topic, _plan_of(config)):
         show(f"topic {config.topic} was made on {config.bootstrap}")
         return
     show(f"topic {config.topic} is there already")
@@ -134,19 +140,19 @@ def check(config_file: Path | None, kafka: tuple[str, ...], as_json: bool, **opt
 
 def _check(config: Config, admin: TopicAdmin, *, as_json: bool) -> int:
     state = admin.describe(config.topic)
-    misfits = [] if state is None else judge(plan_of(config), state)
+    found = [] if state is None else judge(_plan_of(config), state)
     if as_json:
-        found = None if state is None else asdict(state)
-        rows = [asdict(misfit) for misfit in misfits]
-        click.echo(json.dumps({"topic": config.topic, "found": found, "misfits": rows}))
+        topic = None if state is None else asdict(state)
+        rows = [asdict(misfit) for misfit in found]
+        click.echo(json.dumps({"topic": config.topic, "found": topic, "misfits": rows}))
     elif state is None:
         show(f"topic {config.topic} is not there: `taskstream topics create` makes it")
     else:
-        for misfit in misfits:
+        for misfit in found:
             show(f"topic {config.topic}: {misfit.line()}")
         if not state.config:
             show(f"topic {config.topic}: its settings may not be read; they were not checked")
-        elif not misfits:
+        elif not found:
             partitions, copies = len(state.copies), min(state.copies)
             show(f"topic {config.topic} fits: {partitions} partitions, {copies} copies")
-    return 1 if state is None or misfits else 0
+    return 1 if state is None or found else 0

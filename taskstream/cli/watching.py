@@ -2,41 +2,45 @@
 
 from contextlib import suppress
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from taskstream.cli.saying import Say
-from taskstream.cli.topics import plan_of
 from taskstream.config.config import Config
 from taskstream.errors import BrokerError
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaSink
-from taskstream.sink.spooling import SpoolingSink
-from taskstream.topic import judge
-from taskstream.topic_admin import TopicAdmin
 
-__all__ = ["TopicCheck", "Trouble"]
+if TYPE_CHECKING:
+    from taskstream.sink.spooling import SpoolingSink
+
+__all__ = ["TopicCheck", "Trouble", "earlier_line"]
 
 
 class TopicCheck:
-    """Looks at the topic in a thread of its own, for the loop may not wait for a broker."""
+    """Looks at the topic in a thread of its own, for the loop may not wait for a broker.
+
+    It begins when it is asked first, after the first events: the start does not wait for it.
+    """
 
     def __init__(self, config: Config, say: Say) -> None:
         self._say = say
         self._config = config
         self._lines: list[str] = []
         self._thread: Thread | None = Thread(target=self._look, daemon=True)
-        self._thread.start()
 
     def _look(self) -> None:
+        from taskstream.cli.topics import misfits  # takes its time, for which nobody waits here
+
         with suppress(BrokerError):  # the sink tells of a broker that went away
-            state = TopicAdmin(self._config.bootstrap, self._config.kafka).describe(
-                self._config.topic
-            )
-            if state is not None:
-                self._lines = [misfit.line() for misfit in judge(plan_of(self._config), state)]
+            self._lines = [misfit.line() for misfit in misfits(self._config)]
 
     def tell(self) -> None:
         """Say once what does not fit, when the answer is there."""
-        if self._thread is None or self._thread.is_alive():
+        if self._thread is None:
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+        if self._thread.is_alive():
             return
         self._thread = None
         for line in self._lines:
@@ -50,7 +54,7 @@ class Trouble:
         self._say = say
         self._told = self._told_of_spool = ""
 
-    def tell(self, sink: KafkaSink | Discard, spooling: SpoolingSink | None) -> None:
+    def tell(self, sink: KafkaSink | Discard, spooling: "SpoolingSink | None") -> None:
         """Say what is new of the broker, and of the disk before it."""
         if spooling is not None and spooling.spool.trouble != self._told_of_spool:
             self._told_of_spool = spooling.spool.trouble
@@ -66,3 +70,13 @@ class Trouble:
             self._say(
                 f"{sink.trouble}: {sink.in_queue():,} messages wait, those without room are dropped"
             )
+
+
+def earlier_line(sink: "SpoolingSink") -> str:
+    """Return what became of the events that earlier runs left; its numbers add up."""
+    account = sink.earlier
+    left = account.in_flight
+    return (
+        f"earlier runs left {account.received:,} = delivered {account.delivered:,} + rejected "
+        f"{account.rejected:,} + dropped {account.dropped:,} + spooled {left:,}"
+    )

@@ -37,9 +37,9 @@ from taskstream.hook import Hook, HookRefusedError, Plan, choose
 from taskstream.record import RECORD, SETTINGS, VERSION
 from taskstream.source import cgroup_tree, libbpf
 from taskstream.source.bpf_object import BpfObject
+from taskstream.source.headers import headers_path
 from taskstream.source.kernel import RunningKernel, check_not_rejected
 from taskstream.source.kernel_config import read_config
-from taskstream.source.legacy import headers_path
 from taskstream.source.live import LiveOptions
 from taskstream.source.probes import SNAPSHOT, load
 

@@ -9,18 +9,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskstream.batch import Batch, Origin
 from taskstream.drops import DropCounts
 from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
 from taskstream.message.encode import EventEncoder
-from taskstream.message.json import JsonEncoder, dump
 from taskstream.message.message import Messages
 from taskstream.report import Report
 from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.sink.kafka_producer import KafkaProducer, Receipt
+
+if TYPE_CHECKING:
+    from taskstream.message.json import JsonEncoder
 
 __all__ = ["KafkaSink"]
 
@@ -91,7 +93,11 @@ class KafkaSink:
 
     def _packed(self, message: Mapping[str, Any]) -> bytes:
         """Return a message that is no event in the format that the events have."""
-        return (dump if self.options.message == "json" else pack)(message)
+        if self.options.message != "json":
+            return pack(message)
+        from taskstream.message.json import dump  # takes its time
+
+        return dump(message)
 
     @property
     def most_bytes(self) -> int:
@@ -144,11 +150,17 @@ class KafkaSink:
         """Messages for which librdkafka's queue had no room yet."""
         return sum(len(w.messages.values) - w.at for w in self._waiting)
 
-    def _encoder(self, origin: Origin) -> EventEncoder | JsonEncoder:
+    def _encoder(self, origin: Origin) -> "EventEncoder | JsonEncoder":
         if origin not in self._encoders:
-            make = JsonEncoder if self.options.message == "json" else EventEncoder
-            self._encoders[origin] = make(origin)
+            self._encoders[origin] = self._make_encoder(origin)
         return self._encoders[origin]
+
+    def _make_encoder(self, origin: Origin) -> "EventEncoder | JsonEncoder":
+        if self.options.message != "json":
+            return EventEncoder(origin)
+        from taskstream.message.json import JsonEncoder  # takes its time
+
+        return JsonEncoder(origin)
 
     def report(self, report: Report) -> None:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""

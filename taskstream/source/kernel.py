@@ -15,8 +15,8 @@ from taskstream import place
 from taskstream.errors import KernelError
 from taskstream.hook import Hook, Via
 from taskstream.source import btf, libbpf, tracefs
+from taskstream.source.headers import headers_path
 from taskstream.source.kernel_config import is_set, read_config
-from taskstream.source.legacy import headers_path
 from taskstream.source.perf_event import open_kprobe
 
 __all__ = ["RunningKernel", "check_not_rejected"]

@@ -24,8 +24,9 @@ from taskstream.errors import KernelError
 from taskstream.hook import Hook
 from taskstream.source import bcc_compiler, btf, kernel_tree
 from taskstream.source.btf import KernelBtf
+from taskstream.source.headers import headers_path
 
-__all__ = ["LegacyObject", "headers_path"]
+__all__ = ["LegacyObject"]
 
 COMPILE_S = 300
 """How long the compiler may take: it has to read the kernel's headers, on a slow machine too."""
@@ -33,15 +34,6 @@ COMPILE_S = 300
 _MOST_DESCRIPTORS = 64
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"$', re.MULTILINE)
 _KINDS = {"kprobe": "kprobe", "kretprobe": "kprobe"}
-
-
-def headers_path() -> Path | None:
-    """Return where the running kernel's headers are, if they are where BCC looks."""
-    modules = Path("/lib/modules") / os.uname().release
-    places = (modules / "build", modules / "source")
-    found = [place for place in places if (place / "include/linux/kconfig.h").exists()]
-    packed = Path("/sys/kernel/kheaders.tar.xz")  # CONFIG_IKHEADERS; BCC unpacks it by itself
-    return found[0] if found else packed if packed.exists() else None
 
 
 class LegacyObject:

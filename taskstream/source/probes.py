@@ -9,7 +9,7 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -22,10 +22,12 @@ from taskstream.source.attachment import Attachment
 from taskstream.source.bpf_object import HASH, PERCPU_HASH, BpfObject
 from taskstream.source.btf import KernelBtf
 from taskstream.source.kernel import RunningKernel
-from taskstream.source.legacy import LegacyObject
 from taskstream.source.live_options import LiveOptions
 from taskstream.source.perf_buffer import FixedPerfBuffers, VariablePerfBuffers, online_cpus
 from taskstream.source.ring import FixedRing, VariableRing
+
+if TYPE_CHECKING:
+    from taskstream.source.legacy import LegacyObject
 
 __all__ = ["SNAPSHOT", "Probes", "load"]
 
@@ -182,7 +184,9 @@ def _set(opened: BpfObject, settings: dict[str, int]) -> None:
         view[name] = value
 
 
-def _load_legacy(plan: Plan, options: LiveOptions, settings: dict[str, int]) -> LegacyObject:
+def _load_legacy(plan: Plan, options: LiveOptions, settings: dict[str, int]) -> "LegacyObject":
+    from taskstream.source.legacy import LegacyObject  # takes its time
+
     by_map = options.last_thread_by_map or not _exit_tells_group_dead()
     more: dict[str, int | str] = {
         "last_thread_by_map": int(by_map),

@@ -2,9 +2,10 @@
 
 Rim: touches one map descriptor. Layout and protocol: kernel/bpf/ringbuf.c and
 https://docs.kernel.org/bpf/ringbuf.html: a page with the consumer's position, a page with the
-producer's, then the data mapped twice, so that no record is ever split. A record is a 32-bit
-length whose top bits say busy and discarded, 32 bits of the kernel's own, then the data
-padded to 8 bytes.
+producer's, then the data, twice. Once is mapped here, though a record may then be split at the end:
+every page of a ring that is mapped counts as resident memory, the second time too. A record is a
+32-bit length whose top bits say busy and discarded, 32 bits of the kernel's own, then the data
+padded to 8 bytes: its header is never split.
 """
 
 import ctypes
@@ -61,10 +62,11 @@ class _Ring:
         self.descriptor = descriptor
         self._consumer_map = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
         self._producer_map = mmap.mmap(
-            descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+            descriptor, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
         )
         self._consumer = np.frombuffer(self._consumer_map, np.uint64, 1)
         self._producer = np.frombuffer(self._producer_map, np.uint64, 1)
+        self._words = np.frombuffer(self._producer_map, np.uint32, size // 4, page)
         self._position = int(self._consumer[0])
         self._fence = Fence()
         self.invalid = 0
@@ -79,6 +81,13 @@ class _Ring:
         self._position = position
         self._consumer[0] = position
 
+    def _copy(self, length: int) -> bytes:
+        """Copy what is next, joined where the ring ends."""
+        at, start = mmap.PAGESIZE, self._position % self.size
+        first = min(length, self.size - start)
+        data = self._producer_map
+        return data[at + start : at + start + first] + data[at : at + length - first]
+
     def _take(self) -> Iterator[bytes]:
         """Take every record up to the first one that is still being written, by their lengths.
 
@@ -89,11 +98,11 @@ class _Ring:
         if not waiting:
             return
         self._fence()
-        start = mmap.PAGESIZE + self._position % self.size
         places = []
         ready = 0
         while ready < waiting:
-            (head,) = _HEAD.unpack_from(self._producer_map, start + ready)
+            at = mmap.PAGESIZE + (self._position + ready) % self.size
+            (head,) = _HEAD.unpack_from(self._producer_map, at)
             if head & _BUSY:
                 break
             length = head & _LENGTH
@@ -106,14 +115,14 @@ class _Ring:
                 places.append((ready + HEADER_BYTES, length))
             ready = following
         self._fence()
-        region = self._producer_map[start : start + ready]
+        region = self._copy(ready)
         self._consume(self._position + ready)
         for at, length in places:
             yield region[at : at + length]
 
     def close(self) -> None:
         """Unmap."""
-        del self._consumer, self._producer
+        del self._consumer, self._producer, self._words
         self._consumer_map.close()
         self._producer_map.close()
 
@@ -142,8 +151,12 @@ class FixedRing(_Ring):
         if odd_bytes:
             return self._take_fitting()
         self._fence()
-        start = mmap.PAGESIZE + self._position % self.size
-        headers = np.ndarray((waiting,), np.uint32, self._producer_map, start, (self._stride,))
+        start, stride = self._position % self.size, self._stride
+        split = start + waiting * stride > self.size
+        if split:
+            headers = self._words[(start + stride * np.arange(waiting)) % self.size // 4]
+        else:
+            headers = np.ndarray((waiting,), np.uint32, self._words, start, (stride,))
         ready, discarded = waiting, None
         if not (headers == self._record_bytes).all():
             headers = headers.copy()
@@ -153,10 +166,9 @@ class FixedRing(_Ring):
             if ((headers[:ready] & _LENGTH) != self._record_bytes).any():
                 return self._take_fitting()
         self._fence()
-        shape, strides = (ready, self._record_bytes), (self._stride, 1)
-        start += HEADER_BYTES
-        records = np.ndarray(shape, np.uint8, self._producer_map, start, strides).copy()
-        self._consume(self._position + ready * self._stride)
+        data, at = (self._copy(ready * stride), 0) if split else (self._words, start)
+        records = np.ndarray((ready, stride), np.uint8, data, at)[:, HEADER_BYTES:].copy()
+        self._consume(self._position + ready * stride)
         return records if discarded is None else records[discarded == 0]
 
     def _take_fitting(self) -> NDArray[np.uint8]:

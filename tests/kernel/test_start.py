@@ -6,6 +6,7 @@ Real probes; only the refusal is made up.
 import errno
 import mmap
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,20 @@ def test_a_source_may_be_closed_twice(buffer: str) -> None:
     left = sorted(descriptors().values())
     source.close()
     assert sorted(descriptors().values()) == left
+
+
+def test_a_ring_takes_its_size_of_resident_memory_once() -> None:
+    before = mapped_bytes()
+    with LiveSource(LiveOptions(type_format="co-re", buffer="ring"), host="h") as source:
+        rings = source.options.ring_bytes + source.options.args_ring_bytes
+        assert mapped_bytes() - before <= rings + 8 * mmap.PAGESIZE
+
+
+def mapped_bytes() -> int:
+    """Return the bytes of BPF maps that this process has mapped."""
+    spans = [
+        line.split()[0].split("-")
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith("bpf-map")
+    ]
+    return sum(int(end, 16) - int(begin, 16) for begin, end in spans)
