@@ -154,11 +154,13 @@ class _Numbers:
     def of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the number of each key, and the row of each that is new, in order of number."""
         if not len(self._slot_keys):
+            # What an empty slot holds is no key of its own.
             self._slot_keys = np.zeros(1 << self._BITS, np.uint64)
-            self._slot_numbers = np.full(1 << self._BITS, -1, np.intp)
-        slots = keys >> np.uint64(64 - self._BITS)
-        numbers = np.where(self._slot_keys[slots] == keys, self._slot_numbers[slots], -1)
-        rows = np.flatnonzero(numbers < 0)
+            self._slot_keys[0] = ~np.uint64(0)
+            self._slot_numbers = np.zeros(1 << self._BITS, np.intp)
+        slots = (keys >> np.uint64(64 - self._BITS)).view(np.intp)
+        numbers = self._slot_numbers[slots]
+        rows = np.flatnonzero(self._slot_keys[slots] != keys)
         if not len(rows):
             return numbers, rows
         missed, first, places = np.unique(keys[rows], return_index=True, return_inverse=True)
