@@ -35,7 +35,8 @@ KEEP_COMBINATIONS = 16_384
 _WHOLE = ("app", "cgroup", "command", "user")
 """Dimensions in which every event has a group."""
 
-_FORK, _TASK = KINDS["fork"], KINDS["task"]
+_TASK = KINDS["task"]
+_LAST_FORK = COLUMNS.index("fork_thread")  # before it comes fork_process
 
 Rows = slice | NDArray[np.intp]
 
@@ -130,9 +131,9 @@ class Tally:
             return told
         if not self._follows:
             return np.zeros(len(records), np.intp)
-        running = records["kind"] == _TASK
-        if not running.any():
+        if _TASK not in records["kind"].tobytes():
             return self.processes.assign(records, batch.texts)
+        running = records["kind"] == _TASK
         apps = np.empty(len(records), np.intp)
         apps[running] = self.processes.of(take(records, np.flatnonzero(running)))
         events = np.flatnonzero(~running)
@@ -228,15 +229,17 @@ class Tally:
         kept, self._kept, self._kept_records = self._kept, [], 0
         records = join_records([records for records, _ in kept])
         column = count_column(records)
-        counted = np.flatnonzero(column >= 0)
-        if not len(counted):
+        if not len(records):
             return
         apps = np.concatenate([apps for _, apps in kept])
-        if len(counted) < len(records):
+        if column.min() < 0:
+            counted = np.flatnonzero(column >= 0)
             records, column, apps = take(records, counted), column[counted], apps[counted]
+            if not len(counted):
+                return
         if self._zombies is not None:
             self._zombies.add(records)
-        by_init = (records["kind"] == _FORK) & (records["caller_pid"] == 1)
+        by_init = (column <= _LAST_FORK) & (records["caller_pid"] == 1)
         combinations = self._combinations.of(records) if self._combinations.wanted else None
         for number, here in self._windows(records["boot_ns"]):
             counter = Counter(column[here], by_init[here])
