@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.grouping.counts import Counts, add
+from taskstream.grouping.counts import Counts, Rows, add
 from taskstream.interval import COLUMNS
 
 __all__ = ["LIFETIMES_NS", "count_outcomes"]
@@ -25,13 +25,20 @@ _BOUNDS_NS = np.array(LIFETIMES_NS)
 
 
 def count_outcomes(
-    found: dict[str, Counts], records: NDArray[np.void], column: NDArray[np.intp]
+    found: dict[str, Counts], records: NDArray[np.void], rows: Rows, column: NDArray[np.intp]
 ) -> None:
-    """Count failures by errno, dead processes by exit status or signal, and by lifetime."""
+    """Count failures by errno, dead processes by exit status or signal, and by lifetime.
+
+    Args:
+        found: Counts by dimension, which this adds to.
+        records: ``RECORD`` array.
+        rows: Which of them count.
+        column: Index in `COUNTS` of each of those.
+    """
     failed = np.flatnonzero(column >= _FAILED)
     if len(failed):
-        _add_failed(found["errno"], records["errno"][failed], column[failed])
-    dead = np.flatnonzero(column == _EXIT_PROCESS)
+        _add_failed(found["errno"], records["errno"][_of(rows, failed)], column[failed])
+    dead = _of(rows, np.flatnonzero(column == _EXIT_PROCESS))
     if not len(dead):
         return
     codes = records["exit_code"][dead]
@@ -44,6 +51,10 @@ def count_outcomes(
     start_ns = records["process_start_ns"][dead].astype(np.int64)
     lived_ns = np.maximum(records["boot_ns"][dead].astype(np.int64) - start_ns, 0)
     _add_dead(found["lifetime"], np.searchsorted(_BOUNDS_NS, lived_ns), _bucket_name)
+
+
+def _of(rows: Rows, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    return places if isinstance(rows, slice) else rows[places]
 
 
 def _add_failed(into: Counts, numbers: NDArray[np.uint32], column: NDArray[np.intp]) -> None:

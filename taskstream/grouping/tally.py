@@ -17,7 +17,7 @@ from taskstream.charge import Charges
 from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.choice import Choice
 from taskstream.grouping.combination import Combinations
-from taskstream.grouping.counts import Counter, Counts, add, named, summed
+from taskstream.grouping.counts import Counter, Counts, Rows, add, named, summed
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.outcome import count_outcomes
 from taskstream.grouping.process import ProcessTable
@@ -37,8 +37,6 @@ _WHOLE = ("app", "cgroup", "command", "user")
 
 _TASK = KINDS["task"]
 _LAST_FORK = COLUMNS.index("fork_thread")  # before it comes fork_process
-
-Rows = slice | NDArray[np.intp]
 
 
 class Tally:
@@ -249,8 +247,7 @@ class Tally:
                 add(found["app"], named(counter.table(apps[here]), self.processes.names))
             if combinations is not None:
                 self._combinations.add(number, counter.table(combinations[here]))
-            part = records if isinstance(here, slice) else take(records, here)
-            count_outcomes(found, part, column[here])
+            count_outcomes(found, records, here, column[here])
         if len(self._combinations) > KEEP_COMBINATIONS:
             self._name_combinations()
 
