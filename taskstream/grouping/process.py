@@ -6,7 +6,7 @@ are taken in the order in which they came.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from operator import itemgetter
 
@@ -27,7 +27,6 @@ TICK_NS = 10_000_000
 """How far a start time from /proc may lie from the kernel's own, at most (USER_HZ is 100)."""
 
 _LOOK, _FREE, _FORK, _EXEC, _TOLD = range(5)  # from _FORK on, it decides; _TOLD: by the rules
-_LEADER = 1 << 7  # beside a kind, in one byte
 _THREAD, _COARSE = FLAGS["thread"].mask, FLAGS["start_coarse"].mask
 
 Texts = Mapping[tuple[int, int], ExecText]
@@ -65,7 +64,7 @@ class ProcessTable:
         self._numbers |= {name: number for number, name in enumerate(self.names)}
         for name in rules.groups:
             self.number(name)
-        self._by_name = _ByName(lambda comm: self._match(comm, None))
+        self._by_name = _ByName(rules, self._numbers)
 
     def number(self, name: str) -> int:
         """Return the number of a group, which no rule needs to name."""
@@ -237,37 +236,42 @@ class ProcessTable:
 
 
 class _ByName(dict[bytes, int]):
-    """What is said of each name alone, asked for once: names come again and again."""
+    """The number of the group of each name alone, -1 where no rule says one; found but once."""
 
-    def __init__(self, match: Callable[[bytes], int]) -> None:
+    def __init__(self, rules: AppGroups, numbers: Mapping[str | None, int]) -> None:
         super().__init__()
-        self._match = match
+        self._rules, self._numbers = rules, numbers
 
     def __missing__(self, comm: bytes) -> int:
         if len(self) >= KEPT_NAMES:
             self.clear()
-        self[comm] = self._match(comm)
+        self[comm] = self._numbers[self._rules.match(comm)]
         return self[comm]
 
 
-def _act_table() -> bytes:
-    """Return what a record means for the table, by its kind, and `_LEADER` if it is of one."""
-    acts = bytearray([_LOOK]) * 256
-    acts[KINDS["exec"]] = acts[KINDS["exec"] | _LEADER] = _EXEC
-    # A thread's fork makes no process, and its release ends none.
-    acts[KINDS["fork"] | _LEADER], acts[KINDS["free"] | _LEADER] = _FORK, _FREE
-    return bytes(acts)
+def _act_table(**acts: int) -> bytes:
+    """Return what a record means for the table, by its kind."""
+    table = bytearray([_LOOK]) * 256
+    for kind, act in acts.items():
+        table[KINDS[kind]] = act
+    return bytes(table)
 
 
-_ACTS = _act_table()
+_OF_LEADERS = _act_table(fork=_FORK, exec=_EXEC, free=_FREE)
+_OF_THREADS = _act_table(exec=_EXEC)  # their forks make no process, their releases end none
 _IS_FREE = bytes(act == _FREE for act in range(256))
 _ARGV = itemgetter(1)  # of an `ExecText`
 
 
 def _acts_of(records: NDArray[np.void]) -> bytearray:
     """Return what each record means for the table."""
-    leaders = (records["pid"] == records["tgid"]).view(np.uint8) * np.uint8(_LEADER)
-    return bytearray((leaders | records["kind"]).tobytes().translate(_ACTS))
+    kinds = records["kind"].tobytes()
+    acts = kinds.translate(_OF_LEADERS)
+    threads = records["pid"] != records["tgid"]
+    if b"\1" in threads.tobytes():  # of a few hundred, `any` takes longer
+        of_threads = np.frombuffer(kinds.translate(_OF_THREADS), np.uint8)
+        acts = np.where(threads, of_threads, np.frombuffer(acts, np.uint8)).tobytes()
+    return bytearray(acts)
 
 
 def _places(records: NDArray[np.void], execs: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
