@@ -23,7 +23,8 @@ def identities(tgid: NDArray[np.uint32], start_ns: NDArray[np.uint64]) -> NDArra
         tgid: Shape ``(n,)``.
         start_ns: CLOCK_BOOTTIME of their starts, shape ``(n,)``.
     """
-    keys: NDArray[np.uint64] = (start_ns << _SHIFT) | tgid
+    keys: NDArray[np.uint64] = start_ns << _SHIFT
+    keys |= tgid
     return keys
 
 
