@@ -164,9 +164,9 @@ class ProcessTable:
         self, records: NDArray[np.void], acts: bytearray, texts: Texts
     ) -> Iterable[tuple[int, int]]:
         """Return the row of each exec whose group the rules say, and the group's number."""
-        execs = (np.frombuffer(acts, np.uint8) == _EXEC).nonzero()[0]
-        if not len(execs):
+        if _EXEC not in acts:
             return ()
+        execs = (np.frombuffer(acts, np.uint8) == _EXEC).nonzero()[0]
         comms = records["comm"][execs].tolist()
         if len(texts) > len(execs):  # of other batches, too
             texts = {place: texts[place] for place in _places(records, execs) if place in texts}
