@@ -53,11 +53,12 @@ class Combinations:
         """Return the number of each record's combination."""
         mixed = np.zeros(len(records), np.uint64)
         if self._choice.commands:
-            comm = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
-            mixed ^= comm[:, 0] * _MIX[0] ^ _turn(comm[:, 1] * _MIX[1])
+            comm = np.ascontiguousarray(records["comm"]).view(np.uint64)
+            mixed = _turned(comm[1::2] * _MIX[1])
+            mixed ^= comm[::2] * _MIX[0]
         if self._choice.cgroups:
             unknown = records["flags"] & _CGROUP_UNKNOWN
-            mixed ^= _turn((records["cgroup_id"] ^ unknown) * _MIX[2])
+            mixed ^= _turned((records["cgroup_id"] ^ unknown) * _MIX[2])
         if self._choice.users:
             mixed += records["uid"] * _MIX[1]
         numbers, new = self._numbers.of(mixed)
@@ -129,9 +130,10 @@ def _cgroup_names(cgroups: CgroupNames, id_: int, unknown: bool) -> tuple[str | 
     return (cgroup.name if cgroup.enabled else None), None
 
 
-def _turn(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    turned: NDArray[np.uint64] = numbers ^ (numbers >> np.uint64(29))
-    return turned
+def _turned(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Let the upper bits of numbers have a say in the lower ones, in place."""
+    numbers ^= numbers >> np.uint64(29)
+    return numbers
 
 
 class _Numbers:
