@@ -142,11 +142,7 @@ class ProcessTable:
                     group = groups[key] = self._parent_of(records[len(found)])
             found.append(group)
         self._release(acts, keys, records["boot_ns"])
-        if (
-            len(self.names) <= 256
-        ):  # nearly always, and bytes become an array at a third of the cost
-            return np.frombuffer(bytes(found), np.uint8).astype(np.intp)
-        return np.array(found, np.intp)
+        return _array(found)
 
     def of(self, running: NDArray[np.void]) -> NDArray[np.intp]:
         """Return the number of the group of each running task, of those that were met."""
@@ -272,6 +268,14 @@ def _acts_of(records: NDArray[np.void]) -> bytearray:
         of_threads = np.frombuffer(kinds.translate(_OF_THREADS), np.uint8)
         acts = np.where(threads, of_threads, np.frombuffer(acts, np.uint8)).tobytes()
     return bytearray(acts)
+
+
+def _array(numbers: list[int]) -> NDArray[np.intp]:
+    """Make an array of numbers, by way of bytes where they are small: at a third of the cost."""
+    try:
+        return np.frombuffer(bytes(numbers), np.uint8).astype(np.intp)
+    except ValueError:
+        return np.array(numbers, np.intp)
 
 
 def _places(records: NDArray[np.void], execs: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
