@@ -44,14 +44,13 @@ def charts(interval: Interval, semantics: str = DOCUMENTED) -> dict[str, dict[st
 
 def count_column(records: NDArray[np.void]) -> NDArray[np.intp]:
     """Return, for each record, the index in `COUNTS` under which it counts; -1 for none."""
-    kind, flags = records["kind"], records["flags"]
-    column = _BY_KIND[kind]
-    column = column + ((kind == KINDS["fork"]) & ((flags & FLAGS["thread"].mask) != 0))
-    column = column + ((kind == KINDS["exit"]) & ((flags & FLAGS["group_dead"].mask) != 0))
-    call = records["call"]
-    failed_exec = (kind == KINDS["fail"]) & ((call == _EXEC_CALLS[0]) | (call == _EXEC_CALLS[1]))
-    counted: NDArray[np.intp] = column + failed_exec
-    return counted
+    kind = records["kind"].astype(np.intp)
+    column = _BY_KIND.take(kind)
+    column += (records["flags"] & _NEXT_IF.take(kind)) != 0
+    failed = np.flatnonzero(kind == KINDS["fail"])
+    if len(failed):
+        column[failed] += np.isin(records["call"][failed], _EXEC_CALLS)
+    return column
 
 
 def _first_columns() -> NDArray[np.intp]:
@@ -67,7 +66,15 @@ def _first_columns() -> NDArray[np.intp]:
     return first
 
 
-_BY_KIND = _first_columns()
+def _next_if() -> NDArray[np.uint32]:
+    """Return, by kind, the flag with which a record counts one column further."""
+    flags = np.zeros(256, np.uint32)
+    flags[KINDS["fork"]] = FLAGS["thread"].mask
+    flags[KINDS["exit"]] = FLAGS["group_dead"].mask
+    return flags
+
+
+_BY_KIND, _NEXT_IF = _first_columns(), _next_if()
 
 
 class WindowCounts:

@@ -11,6 +11,9 @@ from taskstream.record import COUNTS
 
 __all__ = ["Drawing", "draw"]
 
+_Columns = tuple[Mapping[str, int], Mapping[str, int]]
+"""The counts of a series by name: those of the interval, and those since its start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -40,17 +43,22 @@ def draw(interval: Interval, semantics: str = DOCUMENTED) -> Iterator[Drawing]:
         interval: What happened.
         semantics: ``documented`` or ``netdata``.
     """
+    host = {"": _by_column(_host(interval))}
+    by_groups = {
+        dimension: {group: _by_column(series) for group, series in groups.items()}
+        for dimension, groups in interval.groups.items()
+    }
     for chart in CHARTS:
         if chart.failures and not interval.failures_watched:
             continue
         scope = SCOPES[chart.scope]
         if not scope.groups:
-            yield _drawing(chart, "", {"": _host(interval)}, interval, semantics)
-        elif scope.groups in interval.groups:
-            groups = interval.groups[scope.groups]
+            yield _drawing(chart, "", host, interval, semantics)
+        elif scope.groups in by_groups:
+            groups = by_groups[scope.groups]
             if scope.label:
-                for group, series in groups.items():
-                    yield _drawing(chart, group, {"": series}, interval, semantics)
+                for group, columns in groups.items():
+                    yield _drawing(chart, group, {"": columns}, interval, semantics)
             else:
                 yield _drawing(chart, "", groups, interval, semantics)
     for state in STATES:
@@ -61,17 +69,20 @@ def draw(interval: Interval, semantics: str = DOCUMENTED) -> Iterator[Drawing]:
                 yield Drawing(state.chart, "", {}, None, values)
 
 
+def _by_column(series: Series) -> _Columns:
+    window = dict(zip(COLUMNS, series.window, strict=True))
+    return window, dict(zip(COLUMNS, series.total, strict=True))
+
+
 def _drawing(
-    chart: Chart, group: str, of: Mapping[str, Series], interval: Interval, semantics: str
+    chart: Chart, group: str, of: Mapping[str, _Columns], interval: Interval, semantics: str
 ) -> Drawing:
     """Draw each dimension of each series; one of the two is one."""
     seconds = interval.seconds if interval.end_ns > interval.start_ns else 0.0
     counts: dict[str, int] = {}
     totals: dict[str, int] = {}
     values: dict[str, float] = {}
-    for key, series in of.items():
-        window = dict(zip(COLUMNS, series.window, strict=True))
-        total = dict(zip(COLUMNS, series.total, strict=True))
+    for key, (window, total) in of.items():
         for dimension in chart.dimensions:
             name = dimension.name or key
             formula = dimension.formula(semantics)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from taskstream.errors import ConfigError
 
-__all__ = ["OTHER", "AppGroups", "Rule", "parse"]
+__all__ = ["KEPT_NAMES", "OTHER", "AppGroups", "Rule", "parse"]
 
 OTHER = "other"
 """The group of processes that neither match nor have a parent in a group."""
@@ -21,9 +21,9 @@ OTHER = "other"
 NAME_BYTES = 100
 PATTERN_BYTES = 95
 CMDLINE_BYTES = 16_384
+KEPT_NAMES = 4096
 
 _SEPARATORS = " \t:"
-_KEPT_NAMES = 4096
 _FLAGS = re.compile(r"^[-+*]*")
 
 
@@ -136,8 +136,8 @@ class AppGroups:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self.groups = tuple(dict.fromkeys((*(rule.group for rule in rules), OTHER)))
-        self._texts = {rule.text for rule in rules if rule.of_cmdline}
-        self._kept: dict[bytes, _Fits] = {}
+        self._texts = frozenset(rule.text for rule in rules if rule.of_cmdline)
+        self._kept = _Kept(self.rules)
 
     def match(self, comm: bytes, argv: bytes | None = None) -> str | None:
         """Return the group of the first rule that matches, None if there is none.
@@ -146,20 +146,22 @@ class AppGroups:
             comm: Name of the process; a NUL ends it.
             argv: The arguments, with a NUL after each; None where they are not known.
         """
-        return self.match_all([comm], [argv])[0]
+        return self.match_all([comm], [argv], self._texts)[0]
 
-    def match_all(self, comms: Iterable[bytes], argvs: Iterable[bytes | None]) -> list[str | None]:
-        """Return what `match` does, of many."""
-        kept = self._kept.get
-        argvs = list(argvs)
-        # Most texts are in no command line at all: looked for in all at once, that costs little.
-        everything = b"\n".join(filter(None, argvs)).replace(b"\0", b" ")
-        present = {text for text in self._texts if text in everything}
+    def match_all(
+        self, comms: Iterable[bytes], argvs: Iterable[bytes | None], present: frozenset[bytes]
+    ) -> list[str | None]:
+        """Return what `match` does, of many.
+
+        Args:
+            comms: Names.
+            argvs: The arguments of each.
+            present: What `present_in` returned of these arguments, and of others maybe.
+        """
         matched = []
-        for comm, argv in zip(comms, argvs, strict=True):
-            fits = kept(comm) or self._keep(comm)
+        for fits, argv in zip(map(self._kept.__getitem__, comms), argvs, strict=True):
             group = fits.group
-            if present and argv is not None and not present.isdisjoint(fits.texts):
+            if argv is not None and not fits.texts.isdisjoint(present):
                 cmdline = argv[:CMDLINE_BYTES].replace(b"\0", b" ")
                 for text, its_group in fits.before:
                     if text in present and text in cmdline:
@@ -168,20 +170,13 @@ class AppGroups:
             matched.append(group)
         return matched
 
-    def _keep(self, comm: bytes) -> "_Fits":
-        """Find what fits a name, and keep it: names come again and again."""
-        if len(self._kept) >= _KEPT_NAMES:
-            self._kept.clear()
-        name = comm.split(b"\0", 1)[0]
-        group, before = None, []
-        for rule in self.rules:
-            if rule.of_cmdline:
-                before.append((rule.text, rule.group))
-            elif rule.matches_name(name):
-                group = rule.group
-                break
-        self._kept[comm] = _Fits(group, tuple(before), frozenset(text for text, _ in before))
-        return self._kept[comm]
+    def present_in(self, argvs: Iterable[bytes]) -> frozenset[bytes]:
+        """Return what rules look for and any of these arguments may hold: nearly always nothing.
+
+        (Looked for in all of them at once, that costs little.)
+        """
+        everything = b"\n".join(argvs).replace(b"\0", b" ")
+        return frozenset(text for text in self._texts if text in everything)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +186,25 @@ class _Fits:
     group: str | None
     before: tuple[tuple[bytes, str], ...]
     texts: frozenset[bytes]
+
+
+class _Kept(dict[bytes, _Fits]):
+    """What fits each name, found when it is first asked for: names come again and again."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        super().__init__()
+        self._rules = rules
+
+    def __missing__(self, comm: bytes) -> _Fits:
+        if len(self) >= KEPT_NAMES:
+            self.clear()
+        name = comm.split(b"\0", 1)[0]
+        group, before = None, []
+        for rule in self._rules:
+            if rule.of_cmdline:
+                before.append((rule.text, rule.group))
+            elif rule.matches_name(name):
+                group = rule.group
+                break
+        self[comm] = _Fits(group, tuple(before), frozenset(text for text, _ in before))
+        return self[comm]

@@ -25,6 +25,7 @@ UNKNOWN = "unknown"
 
 _CGROUP_UNKNOWN = np.uint32(FLAGS["cgroup_unknown"].mask)
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
+_FEW, _MANY = 64, 1024
 _MEMBERS = np.dtype([("comm", "<u8", (2,)), ("cgroup_id", "<u8"), ("uid", "<u4"), ("flags", "<u4")])
 
 
@@ -52,11 +53,12 @@ class Combinations:
         """Return the number of each record's combination."""
         mixed = np.zeros(len(records), np.uint64)
         if self._choice.commands:
-            comm = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(-1, 2)
-            mixed ^= comm[:, 0] * _MIX[0] ^ _turn(comm[:, 1] * _MIX[1])
+            comm = np.ascontiguousarray(records["comm"]).view(np.uint64)
+            mixed = _turned(comm[1::2] * _MIX[1])
+            mixed ^= comm[::2] * _MIX[0]
         if self._choice.cgroups:
             unknown = records["flags"] & _CGROUP_UNKNOWN
-            mixed ^= _turn((records["cgroup_id"] ^ unknown) * _MIX[2])
+            mixed ^= _turned((records["cgroup_id"] ^ unknown) * _MIX[2])
         if self._choice.users:
             mixed += records["uid"] * _MIX[1]
         numbers, new = self._numbers.of(mixed)
@@ -128,9 +130,10 @@ def _cgroup_names(cgroups: CgroupNames, id_: int, unknown: bool) -> tuple[str | 
     return (cgroup.name if cgroup.enabled else None), None
 
 
-def _turn(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    turned: NDArray[np.uint64] = numbers ^ (numbers >> np.uint64(29))
-    return turned
+def _turned(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Let the upper bits of numbers have a say in the lower ones, in place."""
+    numbers ^= numbers >> np.uint64(29)
+    return numbers
 
 
 class _Numbers:
@@ -154,13 +157,29 @@ class _Numbers:
     def of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the number of each key, and the row of each that is new, in order of number."""
         if not len(self._slot_keys):
+            # What an empty slot holds is no key of its own.
             self._slot_keys = np.zeros(1 << self._BITS, np.uint64)
-            self._slot_numbers = np.full(1 << self._BITS, -1, np.intp)
-        slots = keys >> np.uint64(64 - self._BITS)
-        numbers = np.where(self._slot_keys[slots] == keys, self._slot_numbers[slots], -1)
-        rows = np.flatnonzero(numbers < 0)
+            self._slot_keys[0] = ~np.uint64(0)
+            self._slot_numbers = np.zeros(1 << self._BITS, np.intp)
+        numbers, missed = self._found(keys)
+        if len(missed) < _MANY:
+            return numbers, self._learn(keys, missed, numbers)
+        few, others = np.split(missed, [_FEW])  # nearly all of the others are those of the few
+        new = self._learn(keys, few, numbers)
+        numbers[others], missed = self._found(keys[others])
+        return numbers, np.concatenate([new, self._learn(keys, others[missed], numbers)])
+
+    def _found(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return what the slots say, and the rows of which they say nothing true."""
+        slots = self._slots(keys)
+        return self._slot_numbers[slots], np.flatnonzero(self._slot_keys[slots] != keys)
+
+    def _learn(
+        self, keys: NDArray[np.uint64], rows: NDArray[np.intp], numbers: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Set the numbers of rows that the slots do not know; return the row of each new key."""
         if not len(rows):
-            return numbers, rows
+            return rows
         missed, first, places = np.unique(keys[rows], return_index=True, return_inverse=True)
         found = np.fromiter(map(self._known.get, missed.tolist(), repeat(-1)), np.intp, len(missed))
         new = np.flatnonzero(found < 0)
@@ -168,5 +187,9 @@ class _Numbers:
         found[new] = np.arange(len(new)) + len(self._known)
         self._known |= zip(missed[new].tolist(), found[new].tolist(), strict=True)
         numbers[rows] = found[places]
-        self._slot_keys[slots[rows]], self._slot_numbers[slots[rows]] = keys[rows], numbers[rows]
-        return numbers, rows[first[new]]
+        slots = self._slots(missed)
+        self._slot_keys[slots], self._slot_numbers[slots] = missed, found
+        return rows[first[new]]
+
+    def _slots(self, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+        return (keys >> np.uint64(64 - self._BITS)).view(np.intp)

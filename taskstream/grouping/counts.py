@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from taskstream.interval import COLUMNS
 
-__all__ = ["Counter", "Counts", "add", "named", "summed"]
+__all__ = ["Counter", "Counts", "Rows", "add", "named", "summed"]
 
 Counts = dict[str, NDArray[np.int64]]
 """By group, an array of shape ``(len(COLUMNS),)``."""
+
+Rows = slice | NDArray[np.intp]
+"""Which of some records: all of them, or those of these rows."""
 
 _N = len(COLUMNS)
 _INIT = COLUMNS.index("fork_by_init")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["identities", "identity", "lies_within", "tgid_of"]
 
 _TGID_BITS = 22  # PID_MAX_LIMIT of Linux is 2 ** 22
+_SHIFT = np.uint64(_TGID_BITS)
 _TGID = (1 << _TGID_BITS) - 1
 _WHOLE = (1 << 64) - 1
 
@@ -22,7 +23,8 @@ def identities(tgid: NDArray[np.uint32], start_ns: NDArray[np.uint64]) -> NDArra
         tgid: Shape ``(n,)``.
         start_ns: CLOCK_BOOTTIME of their starts, shape ``(n,)``.
     """
-    keys: NDArray[np.uint64] = (start_ns << np.uint64(_TGID_BITS)) | tgid
+    keys: NDArray[np.uint64] = start_ns << _SHIFT
+    keys |= tgid
     return keys
 
 

@@ -6,13 +6,15 @@ are taken in the order in which they came.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import ExecText
-from taskstream.grouping.apps import OTHER, AppGroups
+from taskstream.grouping.apps import KEPT_NAMES, OTHER, AppGroups
 from taskstream.grouping.identity import identities, identity, lies_within, tgid_of
 from taskstream.record import FLAGS, KINDS
 
@@ -24,7 +26,7 @@ GRACE_NS = 2_000_000_000
 TICK_NS = 10_000_000
 """How far a start time from /proc may lie from the kernel's own, at most (USER_HZ is 100)."""
 
-_LOOK, _FREE, _FORK, _EXEC = range(4)  # from _FORK on, it decides
+_LOOK, _FREE, _FORK, _EXEC, _TOLD = range(5)  # from _FORK on, it decides; _TOLD: by the rules
 _THREAD, _COARSE = FLAGS["thread"].mask, FLAGS["start_coarse"].mask
 
 Texts = Mapping[tuple[int, int], ExecText]
@@ -62,6 +64,7 @@ class ProcessTable:
         self._numbers |= {name: number for number, name in enumerate(self.names)}
         for name in rules.groups:
             self.number(name)
+        self._by_name = _ByName(rules, self._numbers)
 
     def number(self, name: str) -> int:
         """Return the number of a group, which no rule needs to name."""
@@ -119,27 +122,27 @@ class ProcessTable:
             records: ``RECORD`` array of shape ``(n,)``, in the order in which they came.
             texts: filename and argv of execs, by ``(cpu, seq)``.
         """
-        keys = identities(records["tgid"], records["process_start_ns"])
-        parents = identities(records["ppid"], records["parent_start_ns"])
-        acts = _ACTS[(records["pid"] == records["tgid"]).view(np.uint8), records["kind"]]
-        matched = iter(self._matched(records, np.flatnonzero(acts == _EXEC), texts))
-        groups, get = self._groups, self._groups.get
+        keys = identities(records["tgid"], records["process_start_ns"]).tolist()
+        sources = identities(records["ppid"], records["parent_start_ns"]).tolist()
+        acts = _acts_of(records)
+        for row, number in self._decided(records, acts, texts):
+            acts[row], sources[row] = _TOLD, number
+        groups = self._groups
         found: list[int] = []
-        for act, key, parent in zip(acts.tolist(), keys.tolist(), parents.tolist(), strict=True):
-            if act < _FORK:
-                group = get(key, -1)
-                if group < 0:
+        for act, key, source in zip(acts, keys, sources, strict=True):
+            try:
+                if act < _FORK:
+                    group = groups[key]
+                else:
+                    group = groups[key] = source if act == _TOLD else groups[source]
+            except KeyError:
+                if act < _FORK:
                     group = self._unknown(records[len(found)])
-            else:
-                group = -1 if act == _FORK else next(matched)
-                if group < 0:
-                    group = get(parent, -1)
-                    if group < 0:
-                        group = self._parent_of(records[len(found)])
-                groups[key] = group
+                else:
+                    group = groups[key] = self._parent_of(records[len(found)])
             found.append(group)
-        self._release(keys, records["boot_ns"], np.flatnonzero(acts == _FREE))
-        return np.array(found, np.intp)
+        self._release(acts, keys, records["boot_ns"])
+        return _array(found)
 
     def of(self, running: NDArray[np.void]) -> NDArray[np.intp]:
         """Return the number of the group of each running task, of those that were met."""
@@ -153,15 +156,26 @@ class ProcessTable:
             len(keys),
         )
 
-    def _matched(
-        self, records: NDArray[np.void], execs: NDArray[np.intp], texts: Texts
-    ) -> list[int]:
-        """Return what the rules say of execs; -1 where they say nothing."""
-        places = zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
-        none = None, None
-        argvs = [texts.get(place, none)[1] for place in places]
-        matched = self._rules.match_all(records["comm"][execs].tolist(), argvs)
-        return [self._numbers[name] for name in matched]
+    def _decided(
+        self, records: NDArray[np.void], acts: bytearray, texts: Texts
+    ) -> Iterable[tuple[int, int]]:
+        """Return the row of each exec whose group the rules say, and the group's number."""
+        if _EXEC not in acts:
+            return ()
+        execs = (np.frombuffer(acts, np.uint8) == _EXEC).nonzero()[0]
+        comms = records["comm"][execs].tolist()
+        if len(texts) > len(execs):  # of other batches, too
+            texts = {place: texts[place] for place in _places(records, execs) if place in texts}
+        present = self._rules.present_in(map(_ARGV, texts.values()))
+        if present:
+            argvs = [texts.get(place, (None, None))[1] for place in _places(records, execs)]
+            matched = self._rules.match_all(comms, argvs, present)
+            numbers = [self._numbers[name] for name in matched]
+        else:
+            numbers = list(map(self._by_name.__getitem__, comms))
+        if max(numbers) < 0:
+            return ()
+        return [pair for pair in zip(execs.tolist(), numbers, strict=True) if pair[1] >= 0]
 
     def _parent_of(self, fork: np.void) -> int:
         """Return the group of a parent that no event told of; its child has its name."""
@@ -201,12 +215,11 @@ class ProcessTable:
 
     # --- the end of processes ---
 
-    def _release(
-        self, keys: NDArray[np.uint64], boot_ns: NDArray[np.uint64], freed: NDArray[np.intp]
-    ) -> None:
+    def _release(self, acts: bytearray, keys: list[int], boot_ns: NDArray[np.uint64]) -> None:
         """Take note of released processes; forget those of a while ago, and what is too many."""
-        if len(freed):
-            self._released.append((int(boot_ns[freed[-1]]), keys[freed].tolist()))
+        freed = list(compress(keys, acts.translate(_IS_FREE)))
+        if freed:
+            self._released.append((int(boot_ns[acts.rfind(_FREE)]), freed))
         newest_ns = int(boot_ns[-1]) if len(boot_ns) else 0
         while self._released and (
             self._released[0][0] < newest_ns - GRACE_NS or len(self._groups) > self._limit
@@ -218,16 +231,56 @@ class ProcessTable:
             self.forgotten += 1
 
 
-def _acts() -> NDArray[np.uint8]:
-    """Return what a record means for the table, by whether it is of a leader, and by its kind."""
-    acts = np.full((2, 256), _LOOK, np.uint8)
-    acts[:, KINDS["exec"]] = _EXEC
-    # A thread's fork makes no process, and its release ends none.
-    acts[1, KINDS["fork"]], acts[1, KINDS["free"]] = _FORK, _FREE
-    return acts
+class _ByName(dict[bytes, int]):
+    """The number of the group of each name alone, -1 where no rule says one; found but once."""
+
+    def __init__(self, rules: AppGroups, numbers: Mapping[str | None, int]) -> None:
+        super().__init__()
+        self._rules, self._numbers = rules, numbers
+
+    def __missing__(self, comm: bytes) -> int:
+        if len(self) >= KEPT_NAMES:
+            self.clear()
+        self[comm] = self._numbers[self._rules.match(comm)]
+        return self[comm]
 
 
-_ACTS = _acts()
+def _act_table(**acts: int) -> bytes:
+    """Return what a record means for the table, by its kind."""
+    table = bytearray([_LOOK]) * 256
+    for kind, act in acts.items():
+        table[KINDS[kind]] = act
+    return bytes(table)
+
+
+_OF_LEADERS = _act_table(fork=_FORK, exec=_EXEC, free=_FREE)
+_OF_THREADS = _act_table(exec=_EXEC)  # their forks make no process, their releases end none
+_IS_FREE = bytes(act == _FREE for act in range(256))
+_ARGV = itemgetter(1)  # of an `ExecText`
+
+
+def _acts_of(records: NDArray[np.void]) -> bytearray:
+    """Return what each record means for the table."""
+    kinds = records["kind"].tobytes()
+    acts = kinds.translate(_OF_LEADERS)
+    threads = records["pid"] != records["tgid"]
+    if b"\1" in threads.tobytes():  # of a few hundred, `any` takes longer
+        of_threads = np.frombuffer(kinds.translate(_OF_THREADS), np.uint8)
+        acts = np.where(threads, of_threads, np.frombuffer(acts, np.uint8)).tobytes()
+    return bytearray(acts)
+
+
+def _array(numbers: list[int]) -> NDArray[np.intp]:
+    """Make an array of numbers, by way of bytes where they are small: at a third of the cost."""
+    try:
+        return np.frombuffer(bytes(numbers), np.uint8).astype(np.intp)
+    except ValueError:
+        return np.array(numbers, np.intp)
+
+
+def _places(records: NDArray[np.void], execs: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """Return where the texts of execs are."""
+    return zip(records["cpu"][execs].tolist(), records["seq"][execs].tolist(), strict=True)
 
 
 def _inherited(tgid: int, matched: Mapping[int, int], parents: Mapping[int, int]) -> int:

@@ -17,7 +17,7 @@ from taskstream.charge import Charges
 from taskstream.grouping.apps import OTHER, AppGroups
 from taskstream.grouping.choice import Choice
 from taskstream.grouping.combination import Combinations
-from taskstream.grouping.counts import Counter, Counts, add, named, summed
+from taskstream.grouping.counts import Counter, Counts, Rows, add, named, summed
 from taskstream.grouping.names import CgroupNames
 from taskstream.grouping.outcome import count_outcomes
 from taskstream.grouping.process import ProcessTable
@@ -35,9 +35,8 @@ KEEP_COMBINATIONS = 16_384
 _WHOLE = ("app", "cgroup", "command", "user")
 """Dimensions in which every event has a group."""
 
-_FORK, _TASK = KINDS["fork"], KINDS["task"]
-
-Rows = slice | NDArray[np.intp]
+_TASK = KINDS["task"]
+_LAST_FORK = COLUMNS.index("fork_thread")  # before it comes fork_process
 
 
 class Tally:
@@ -130,9 +129,9 @@ class Tally:
             return told
         if not self._follows:
             return np.zeros(len(records), np.intp)
-        running = records["kind"] == _TASK
-        if not running.any():
+        if _TASK not in records["kind"].tobytes():
             return self.processes.assign(records, batch.texts)
+        running = records["kind"] == _TASK
         apps = np.empty(len(records), np.intp)
         apps[running] = self.processes.of(take(records, np.flatnonzero(running)))
         events = np.flatnonzero(~running)
@@ -228,15 +227,17 @@ class Tally:
         kept, self._kept, self._kept_records = self._kept, [], 0
         records = join_records([records for records, _ in kept])
         column = count_column(records)
-        counted = np.flatnonzero(column >= 0)
-        if not len(counted):
+        if not len(records):
             return
         apps = np.concatenate([apps for _, apps in kept])
-        if len(counted) < len(records):
+        if column.min() < 0:
+            counted = np.flatnonzero(column >= 0)
             records, column, apps = take(records, counted), column[counted], apps[counted]
+            if not len(counted):
+                return
         if self._zombies is not None:
             self._zombies.add(records)
-        by_init = (records["kind"] == _FORK) & (records["caller_pid"] == 1)
+        by_init = (column <= _LAST_FORK) & (records["caller_pid"] == 1)
         combinations = self._combinations.of(records) if self._combinations.wanted else None
         for number, here in self._windows(records["boot_ns"]):
             counter = Counter(column[here], by_init[here])
@@ -246,8 +247,7 @@ class Tally:
                 add(found["app"], named(counter.table(apps[here]), self.processes.names))
             if combinations is not None:
                 self._combinations.add(number, counter.table(combinations[here]))
-            part = records if isinstance(here, slice) else take(records, here)
-            count_outcomes(found, part, column[here])
+            count_outcomes(found, records, here, column[here])
         if len(self._combinations) > KEEP_COMBINATIONS:
             self._name_combinations()
 

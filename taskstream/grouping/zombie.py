@@ -36,19 +36,23 @@ class ZombieBook:
 
     def meet(self, running: NDArray[np.void]) -> None:
         """Take note of those that there are at the start; their age counts from then on."""
-        dead = (running["flags"] & FLAGS["zombie"].mask != 0) & (running["pid"] == running["tgid"])
-        self._since |= _stamped(running, dead)
+        dead = np.flatnonzero(running["flags"] & FLAGS["zombie"].mask)
+        self._since |= _stamped(running, _leaders(running, dead))
 
     def add(self, records: NDArray[np.void]) -> None:
         """Take events, in the order in which they came."""
-        kind = records["kind"]
-        leader = records["pid"] == records["tgid"]
-        self._since |= _stamped(records, leader & (kind == _EXIT))
-        pop = self._since.pop
+        kind = np.ascontiguousarray(records["kind"])
+        exits = _leaders(records, np.flatnonzero(kind == _EXIT))
+        frees = _leaders(records, np.flatnonzero(kind == _FREE))
+        execs = np.flatnonzero(kind == _EXEC)
         # The leader of a process whose other thread execs is released under another pid.
-        moved = (kind == _EXEC) & (records["old_pid"] != records["pid"])
-        for identity in _stamped(records, moved | leader & (kind == _FREE)):
-            pop(identity, None)
+        moved = execs[records["old_pid"][execs] != records["pid"][execs]]
+        ended = np.sort(_identities(records, np.concatenate([frees, moved])))
+        before = np.fromiter(self._since, np.uint64, len(self._since))
+        for key in before[_among(before, ended)].tolist():
+            del self._since[key]
+        # Nearly all that die are released among the same events: those never get in.
+        self._since |= _stamped(records, exits[~_among(_identities(records, exits), ended)])
 
     def at(self, end_ns: int) -> Zombies:
         """Return how many there are, and the age of the oldest.
@@ -64,11 +68,29 @@ class ZombieBook:
         return Zombies(len(ages_ns), max(0, max(ages_ns, default=0)))
 
 
-def _stamped(records: NDArray[np.void], chosen: NDArray[np.bool_]) -> dict[int, int]:
-    """Return boot_ns of the chosen records by identity."""
-    rows = np.flatnonzero(chosen)
-    keys = identities(records["tgid"][rows], records["process_start_ns"][rows])
-    return dict(zip(keys.tolist(), records["boot_ns"][rows].tolist(), strict=True))
+def _leaders(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return which of some rows are of a leader."""
+    leaders: NDArray[np.intp] = rows[records["pid"][rows] == records["tgid"][rows]]
+    return leaders
+
+
+def _identities(records: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    return identities(records["tgid"][rows], records["process_start_ns"][rows])
+
+
+def _stamped(records: NDArray[np.void], rows: NDArray[np.intp]) -> dict[int, int]:
+    """Return boot_ns of some records by identity."""
+    keys = _identities(records, rows).tolist()
+    return dict(zip(keys, records["boot_ns"][rows].tolist(), strict=True))
+
+
+def _among(keys: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell which keys are among others, that are in order."""
+    if not len(ordered):
+        return np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    among: NDArray[np.bool_] = ordered[places] == keys
+    return among
 
 
 _EXIT, _FREE, _EXEC = KINDS["exit"], KINDS["free"], KINDS["exec"]

@@ -43,6 +43,7 @@ def groups(effort: Effort) -> Iterator[Figure]:
 
     def spent_ns(choice: Choice) -> float:
         names = CgroupNames(scan=lambda: cgroup_tree.scan(cgroup_tree.mounted()))
+        names.refresh()
         tally = Tally(_WINDOW_NS, choice, rules=rules, cgroups=names)
         gc.collect()
         start = time.thread_time_ns()

@@ -272,6 +272,13 @@ def test_processes_met_again_by_the_tick_are_the_same_ones():
     assert assigned(processes, of("exit", 2)) == ["front"]
 
 
+def test_there_may_be_more_groups_than_a_byte_can_tell_apart():
+    many = ProcessTable(rules("\n".join(f"group{n}: p{n}" for n in range(400))))
+    execs = [of("exec", 1000 + n, comm=b"p%d" % n) for n in range(400)]
+    assert assigned(many, *execs) == [f"group{n}" for n in range(400)]
+    assert assigned(many, of("exit", 1000), of("exit", 1399)) == ["group0", "group399"]
+
+
 # --- memory --------------------------------------------------------------------------------------
 
 
