@@ -11,6 +11,7 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import (
+    BROKER_TEXT,
     FILE_PATH,
     kafka_option,
     kafka_settings,
@@ -40,9 +41,17 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
 @click.command()
 @click.argument("paths", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
-@click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE.")
-@click.option("--topic", default="taskstream.events", show_default=True, metavar="TOPIC",
-              help="Topic to read.")  # fmt: skip
+@click.option(
+    "--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE."
+)
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="Topic to read.",
+)
 @click.option(
     "--by",
     multiple=True,
@@ -72,11 +81,13 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 )
 @click.option(
     "--group",
+    type=BROKER_TEXT,
     metavar="NAME",
     help="Share the work with all that are started with this name, and go on where it was left.",
 )
 @click.option(
     "--instance",
+    type=BROKER_TEXT,
     metavar="NAME",
     help="--group: name of this process, which finds its partitions again after a restart.",
 )
@@ -87,7 +98,10 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     help="Write to a topic, each interval exactly once; or serve metrics.",
 )
 @click.option(
-    "--output-topic", metavar="TOPIC", help="kafka: topic of the rates.  [default: GROUP-rates]"
+    "--output-topic",
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="kafka: topic of the rates.  [default: GROUP-rates]",
 )
 @click.option(
     "--message",
