@@ -187,7 +187,8 @@ def replay(
             _say(f"{name}: {damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}")
         if to == "charts" and totals.unreported:
             _say(f"{totals.unreported:,} events came after the last report: no interval has them")
-        _say(totals.line() + (f"; replayed {account.sum()}" if account else ""))
+        word = "written" if to == "capture" else "delivered"
+        _say(totals.line() + (f"; replayed {account.sum(delivered=word)}" if account else ""))
         if failure is not None:
             raise failure
         if stopped() and not listen:
