@@ -6,9 +6,8 @@ Rim: touches a broker through confluent-kafka. It knows nothing of what the mess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -18,15 +17,14 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
 from taskstream.consumer.connection import Connection
+from taskstream.consumer.place import Place
+from taskstream.consumer.reached import Reached
 from taskstream.errors import BrokerError
-from taskstream.kafka_client import make_admin, refresh
+from taskstream.kafka_client import make_admin
 
 __all__ = ["Place", "Reader", "Stretch", "most_messages"]
-
-_LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 MOST_MESSAGES = 50_000
 MOST_EVENTS = 100_000
@@ -37,16 +35,6 @@ _FOR_EVER = 1 << 63
 
 COMMITTED_S = 60
 """How long to wait for committed offsets, by default."""
-
-ASK_S = 0.5
-"""How often the ends of the partitions are asked for."""
-
-
-class Place(NamedTuple):
-    """A partition."""
-
-    topic: str
-    partition: int
 
 
 @dataclass(slots=True)
@@ -116,7 +104,7 @@ class Reader:
         settings: Mapping[str, str] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._committed_s, self._now_ms = committed_s, now_ms
+        self._committed_s = committed_s
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
         self._from_end, self._beside = from_end, beside
@@ -128,9 +116,6 @@ class Reader:
         self._end_of: dict[tuple[str, int], int] = {}
         self._moved: set[Place] = set()
         self._expected: dict[Place, int] = {}
-        self._read_to_ms: dict[Place, int] = {}
-        self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
-        self._ask_s = 0.0
         self.from_start = not from_end
         config = {
             "group.id": group or "taskstream-rates",
@@ -141,7 +126,7 @@ class Reader:
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
         try:
-            self._admin = make_admin(bootstrap, settings)
+            self._reached = Reached(make_admin(bootstrap, settings), now_ms)
             self.counts = {
                 topic: len(self._connection.partitions(topic, self._answer_s)) for topic in topics
             }
@@ -250,7 +235,7 @@ class Reader:
             self._moved.add(place)
             self._at_end.discard(place)
             self.ends.pop(place, None)
-            self._read_to_ms.pop(place, None)
+            self._reached.forget(place)
 
     def rewind(self) -> None:
         """Go back to what was committed, as if the partitions had just been gained.
@@ -330,7 +315,7 @@ class Reader:
             self._reach(Place(*where), end, eof=True)
         if back := self._moved & self._places:
             self._rewind(back)
-        self._look()
+        self._reached.look(self._places, self.ends)
         return [
             Stretch(Place(*where), listed, self.ends[Place(*where)])
             for where, listed in values.items()
@@ -356,34 +341,7 @@ class Reader:
     @property
     def read_to_ms(self) -> Mapping[Place, int]:
         """Moment, of this host's clock, up to which all that was published has been read."""
-        return self._read_to_ms
-
-    def _look(self) -> None:
-        """Ask for the ends of the partitions, and compare with those that were asked for before."""
-        if self._asked is not None:
-            asked_ms, futures = self._asked
-            if not all(future.done() for future in futures.values()):
-                return
-            waited, failed = {}, False
-            for one, future in futures.items():
-                place = Place(one.topic, one.partition)
-                if place not in self._places:
-                    continue
-                if future.exception() is not None:
-                    failed = True
-                    continue
-                end = future.result().offset
-                if end == 0 or self.ends.get(place, 0) >= end:
-                    self._read_to_ms[place] = asked_ms
-                else:
-                    waited[one] = future
-            self._asked = (asked_ms, waited) if waited else None
-            if failed:
-                refresh(self._admin)
-        if self._asked is None and self._places and time.monotonic() >= self._ask_s:
-            wanted = dict.fromkeys((TopicPartition(*place) for place in self._places), _LATEST)
-            self._asked = self._now_ms(), self._admin.list_offsets(wanted)
-            self._ask_s = time.monotonic() + ASK_S
+        return self._reached.moments_ms
 
     # --- committing ---
 
