@@ -12,7 +12,7 @@ from taskstream.capture.content import Names, content_of
 from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile
 from taskstream.cells import SECOND_NS
-from taskstream.consumer.reader import Place, Reader, most_messages
+from taskstream.consumer.reader import Place, Reader
 from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
@@ -20,6 +20,7 @@ from taskstream.message.decode import MessageDecoder
 from taskstream.partial import PartialSums
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 from taskstream.report import Report
+from taskstream.turn import most_messages
 
 __all__ = ["Recounter"]
 

@@ -195,9 +195,10 @@ def rates(
                 late_s=late_s,
                 window_s=window_s,
                 from_end=from_end,
+                exit_at_end=exit_at_end,
                 settings=kafka_settings(kafka),
             )
-            totals = _in_group(options, outlet, output, stopped, exit_at_end=exit_at_end)
+            totals = _in_group(options, outlet, output, stopped)
             sys.exit(0 if totals.complete else LOSSES)
         rules = read_app_groups(apps_groups) if apps_groups is not None else None
         recount = Recounter(choice, outlet, rules=rules, late_s=late_s, window_s=window_s)
@@ -220,9 +221,7 @@ def rates(
     sys.exit(0 if recount.totals.complete else LOSSES)
 
 
-def _in_group(
-    options: FleetOptions, outlet: Outlet, output: str, stopped: Stop, *, exit_at_end: bool
-) -> RecountTotals:
+def _in_group(options: FleetOptions, outlet: Outlet, output: str, stopped: Stop) -> RecountTotals:
     """Work as a member of a group; return what its part amounts to."""
     if isinstance(outlet, RatesRecords):
         member = FleetMember(options, make_topics(options, output, _say), outlet, outlet.take)
@@ -231,7 +230,7 @@ def _in_group(
         member = FleetMember(options, make_topics(options, None, _say), outlet)
     with member:
         with _closing_line(member.totals):
-            member.run(_stop(member, stopped), exit_at_end=exit_at_end)
+            member.run(_stop(member, stopped))
         return member.totals
 
 

@@ -1,8 +1,9 @@
-"""A partition of a topic, by name and number. It touches nothing."""
+"""Partitions of topics, and messages of them. It touches nothing."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Place"]
+__all__ = ["Place", "Stretch"]
 
 
 class Place(NamedTuple):
@@ -10,3 +11,18 @@ class Place(NamedTuple):
 
     topic: str
     partition: int
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Messages of one partition, one after another.
+
+    Attributes:
+        place: The partition.
+        values: Payloads.
+        end: The offset behind the last.
+    """
+
+    place: Place
+    values: list[bytes]
+    end: int

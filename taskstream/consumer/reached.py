@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
 from taskstream.consumer.place import Place
+from taskstream.errors import BrokerError
 from taskstream.kafka_client import refresh
 
 __all__ = ["Reached"]
@@ -72,6 +73,24 @@ class Reached:
             wanted = dict.fromkeys((TopicPartition(*place) for place in places), _LATEST)
             self._asked = self._now_ms(), self._admin.list_offsets(wanted)
             self._ask_s = time.monotonic() + ASK_S
+
+    def present_ends(
+        self, places: Collection[Place], answer_s: float
+    ) -> dict[tuple[str, int], int]:
+        """Return the present ends of partitions, what is not committed included.
+
+        Raises:
+            BrokerError: the broker does not tell them.
+        """
+        if not places:
+            return {}
+        wanted = {TopicPartition(*place): _LATEST for place in places}
+        try:
+            asked = self._admin.list_offsets(wanted, request_timeout=answer_s)
+            return {(one.topic, one.partition): a.result().offset for one, a in asked.items()}
+        except KafkaException as error:
+            refresh(self._admin)
+            raise BrokerError(f"the ends of topics are not told: {error.args[0].str()}") from None
 
     def forget(self, place: Place) -> None:
         """Forget a partition that is read by another from now on."""

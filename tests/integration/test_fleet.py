@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count, zip_longest
+from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from taskstream.batch import Batch
 from taskstream.broker import EmbeddedBroker
+from taskstream.consumer.reader import Place
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.target import WAIT_MS, KafkaTarget
@@ -155,6 +157,50 @@ def test_a_group_of_one_writes_what_the_agents_drew_and_goes_on_where_it_was_lef
     assert topic.drawn() == topic.agents
     done = taskstream(*topic.words("-e"))
     assert "0 intervals of 0 hosts" in done.err
+    assert topic.drawn() == topic.agents
+
+
+@pytest.fixture
+def busy(topic: Topic) -> Iterator[None]:
+    """Publish copies of everything all the time, to every partition."""
+    runs, over = list(topic.runs), Event()
+
+    def publish() -> None:
+        producer = Producer({"bootstrap.servers": topic.kafka.bootstrap, "linger.ms": 1})
+        values = {n: [v for run in runs for v in _of(run, n)] for n in range(PARTITIONS)}
+        for at in count():
+            for partition, listed in values.items():
+                producer.produce(topic.name, listed[at % len(listed)], partition=partition)
+            producer.poll(0)
+            if over.wait(0.01):
+                producer.flush(10)
+                return
+
+    topic.publish()
+    thread = Thread(target=publish)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def _of(run: Run, partition: int) -> list[bytes]:
+    return run.partitions("event").get(Place("events", partition), [])
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_group_that_reads_to_the_end_ends_while_more_is_published_all_the_time(topic):
+    done = taskstream(*topic.words("-e"))
+    assert done.code == 0, done.err
+    assert topic.drawn() == topic.agents
+
+
+@pytest.mark.usefixtures("busy")
+def test_members_that_read_to_the_end_side_by_side_leave_nothing_to_be_read(topic, member):
+    members = [member("-e") for _ in range(3)]
+    for one in members:
+        _, err = one.communicate(timeout=60)
+        assert one.returncode == 0, err
     assert topic.drawn() == topic.agents
 
 
