@@ -258,7 +258,7 @@ class FleetMember:
         What follows from the events is in the partial sums when all of the events was committed;
         whatever others write there later is for those who stay.
         """
-        if not self.reader.is_over(self._topics.events):
+        if any(place.topic == self._topics.events for place in self.reader.waiting):
             return False
         if not self._limited:
             self._commit(progress=True)

@@ -25,7 +25,7 @@ from taskstream.report import Report
 from taskstream.sink.rates import messages
 from tests.synthetic import bits, lives
 from tests.synthetic_source import MemorySink
-from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, play
+from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, STEP_NS, play
 
 __all__ = [
     "CHOICE",
@@ -115,6 +115,7 @@ class Run:
         seconds: How long.
         every_s: How long intervals are.
         commands: How many programs they were; 0 for one each.
+        step_ns: How long a look at the ring takes.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Run:
         seconds: int = 6,
         every_s: int = 1,
         commands: int = 0,
+        step_ns: int = STEP_NS,
     ) -> None:
         sink = LabelledSink()
         run = play(
@@ -134,6 +136,7 @@ class Run:
             lost=np.random.default_rng(seed).random(len(given)) < lost,
             until_ns=ATTACHED_NS + (seconds + 1) * SECOND,
             window_ns=every_s * SECOND,
+            step_ns=step_ns,
             sink=sink,
             groups=Groups(),
         )

@@ -323,6 +323,10 @@ class Reader:
         over |= end >= limit
         (self._at_end.add if over else self._at_end.discard)(place)
 
+    def hold(self, places: Collection[Place]) -> None:
+        """Without a group: read nothing of some partitions until the next call."""
+        self._connection.hold(places)
+
     # --- how far ---
 
     def limit(self, topic: str) -> None:
@@ -343,9 +347,10 @@ class Reader:
             over = self.ends.get(Place(*place), 0) >= end
             (self._at_end.add if over else self._at_end.discard)(Place(*place))
 
-    def is_over(self, topic: str) -> bool:
-        """Tell whether every partition of a topic that it has was read to its end."""
-        return {place for place in self._places if place.topic == topic} <= self._at_end
+    @property
+    def waiting(self) -> set[Place]:
+        """The partitions that it has and that were not read to their end."""
+        return self._places - self._at_end
 
     @property
     def at_end(self) -> bool:
