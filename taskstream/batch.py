@@ -129,7 +129,8 @@ class Batch:
     def to_arrow(self) -> Any:
         """Return a ``pyarrow.RecordBatch``: a column per member of an `event` message.
 
-        What is not known is null. From there: ``.to_pandas()``, ``polars.from_arrow(...)``.
+        What is not known is null. From there: ``polars.from_arrow(...)``, and
+        ``.to_pandas(types_mapper=pandas.ArrowDtype)``, which keeps every number exact.
 
         Raises:
             ConfigError: pyarrow is not installed: ``pip install 'taskstream[arrow]'``.

@@ -84,6 +84,7 @@ class Closing:
     _end_ns: int = 0
     _dropped: NDArray[np.int64] | None = None
     _reported: bool = True
+    _behind: bool = False
     _wall_offset_ns: int = 0
     _rolls: dict[str, Roll] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
@@ -125,14 +126,18 @@ class Closing:
 
     # --- what goes out ---
 
-    def close(self, read_to_ms: int, *, short: bool = False) -> Iterator[Interval]:
+    def close(
+        self, read_to_ms: int, *, short: bool = False, behind: bool = False
+    ) -> Iterator[Interval]:
         """Yield the windows that are over and complete, in their order.
 
         Args:
             read_to_ms: All that was published up to this moment, less the time that events may
                 be late, has been read.
             short: No report will come any more, so what there is of a window is all of it.
+            behind: What is old may be read yet, so nothing is given up.
         """
+        self._behind = behind
         while span := self._span(short=short):
             read_ms, report = span[-1]
             intervals = [told.interval for _, told in span if told.interval is not None]
@@ -153,7 +158,7 @@ class Closing:
             groups = self._groups(sorted(s for s in self._cells | self._charged if s <= last))
             yield replace(Interval.join(intervals), groups=groups, unseen=missing)
             self._closed, self._end_ns, self._reported = last, intervals[-1].end_ns, True
-        if self._cells and not self._open:
+        if self._cells and not self._open and not behind:
             yield from self._give_up()
 
     def _give_up(self) -> Iterator[Interval]:
@@ -168,6 +173,8 @@ class Closing:
 
     def _is_old(self, second: int) -> bool:
         """Tell whether a second lies so far back that nothing of it is waited for."""
+        if self._behind:
+            return False
         newest = max(self._open, default=0) // SECOND_NS
         return max(newest, max(self._cells, default=0)) - second > OPEN_S
 

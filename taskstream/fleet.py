@@ -12,7 +12,7 @@ from typing import Self
 from uuid import uuid4
 
 from taskstream.changelog import Outgoing
-from taskstream.consumer.reader import Place, Reader, most_messages
+from taskstream.consumer.reader import Place, Reader
 from taskstream.consumer.state import StateReader
 from taskstream.errors import BrokerError, ConfigError, MessageError
 from taskstream.fleet_topic import GroupTopics
@@ -20,7 +20,7 @@ from taskstream.grouping.choice import Choice
 from taskstream.reducer import Outlet, RecountTotals
 from taskstream.share import FORMAT, Share
 from taskstream.sink.transaction import AbortedError, Transactions
-from taskstream.turn import TurnSize
+from taskstream.turn import TurnSize, most_messages
 
 __all__ = ["FleetMember", "FleetOptions"]
 
@@ -66,6 +66,7 @@ class FleetOptions:
         late_s: How far, in seconds, an event may come behind others, or behind its report.
         window_s: How long windows are; 0 for the agents' own intervals.
         from_end: Where the group has read nothing yet, begin with what comes from now on.
+        exit_at_end: End when what there was of the events at the start has been read.
         settings: librdkafka settings of the user.
     """
 
@@ -78,6 +79,7 @@ class FleetOptions:
     late_s: float = 10
     window_s: int = 0
     from_end: bool = False
+    exit_at_end: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def terms(self) -> bytes:
@@ -118,6 +120,7 @@ class FleetMember:
         self._options, self._topics, self._output = options, topics, output
         self._aborts, self._rewind, self._trouble = 0, False, ""
         self._committed: dict[Place, int] = {}
+        self._limited = False
         self._unsure: tuple[dict[Place, int], RecountTotals] | None = None
         for setting in OURS & set(options.settings):
             raise ConfigError(f"--kafka {setting}: it is part of how a group works, and stays")
@@ -137,6 +140,7 @@ class FleetMember:
             [topics.events, topics.partials],
             group=options.group,
             from_end=options.from_end,
+            to_end=options.exit_at_end,
             beside=topics.partials,
             on_gained=self._gained,
             on_losing=self._losing,
@@ -178,6 +182,7 @@ class FleetMember:
     # --- whose partitions ---
 
     def _gained(self, places: Sequence[Place]) -> None:
+        self._limited = False
         for place in places:
             if place.partition >= self.reader.counts[place.topic]:
                 raise ConfigError(
@@ -214,8 +219,8 @@ class FleetMember:
 
     # --- working ---
 
-    def run(self, stop: Callable[[], bool], *, exit_at_end: bool = False) -> None:
-        """Work until told to stop, or until there is nothing more to read at present.
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Work until told to stop, or to the end if the options say so.
 
         Raises:
             BrokerError: reading or writing is refused, or the connection is lost for good.
@@ -237,15 +242,35 @@ class FleetMember:
             size += portion
             read = sum(len(one.values) for one in stretches)
             most = min(most_messages(messages, events), self._size.messages(read, portion))
-            idle = exit_at_end and self.reader.at_end
+            idle = self._options.exit_at_end and self._is_over()
             if time.monotonic() >= due or size >= self._size.most_bytes or idle:
                 busy = self._commit(progress=not idle)
                 due, size = time.monotonic() + TURN_S, 0
-                if idle and not busy and self.reader.at_end:
+                if idle and not busy and self._is_over():
                     return
         self._commit(progress=False)
         if self._unsure is not None:
             self._go_back()  # so that the totals are true
+
+    def _is_over(self) -> bool:
+        """Tell whether everything was read that this member has to read.
+
+        What follows from the events is in the partial sums when all of the events was committed;
+        whatever others write there later is for those who stay.
+        """
+        if any(place.topic == self._topics.events for place in self.reader.waiting):
+            return False
+        if not self._limited:
+            self._commit(progress=True)
+            if self._rewind:
+                return False
+            try:
+                self.reader.limit(self._topics.partials)
+            except BrokerError as error:
+                self._trouble = str(error)
+                return False
+            self._limited = True
+        return self.reader.at_end
 
     def _commit(self, *, progress: bool) -> bool:
         """Write what there is to say; tell whether there was anything."""

@@ -12,14 +12,16 @@ from taskstream.capture.content import Names, content_of
 from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile
 from taskstream.cells import SECOND_NS
-from taskstream.consumer.reader import Place, Reader, most_messages
+from taskstream.consumer.reader import Place, Reader
 from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
+from taskstream.lead import Lead
 from taskstream.message.decode import MessageDecoder
 from taskstream.partial import PartialSums
 from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Reducer
 from taskstream.report import Report
+from taskstream.turn import most_messages
 
 __all__ = ["Recounter"]
 
@@ -56,6 +58,7 @@ class Recounter:
         self._late_ms = int(late_s * 1000)
         self._decoder = MessageDecoder()
         self._parts: dict[Place, PartialSums] = {}
+        self._lead: Lead[Place] = Lead()
         self._reducer = Reducer(choice, outlet, self.totals, window_ns=window_s * SECOND_NS)
 
     def _part(self, place: Place) -> PartialSums:
@@ -65,9 +68,14 @@ class Recounter:
         return self._parts[place]
 
     def _turn(self, read_to_ms: int, silent_ms: int, *, over: bool = False) -> None:
-        for part in self._parts.values():
-            self._reducer.add(part.take())
+        self._count()
         self._reducer.close(read_to_ms - self._late_ms, silent_ms, over=over)
+
+    def _count(self) -> None:
+        for place, part in self._parts.items():
+            partials = part.take()
+            self._lead.note(place, partials, self._now_ms())
+            self._reducer.add(partials)
 
     # --- a topic ---
 
@@ -84,10 +92,15 @@ class Recounter:
             most = most_messages(sum(len(one.values) for one in stretches), events)
             reached = reader.read_to_ms
             read_to_ms = min((reached.get(place, 0) for place in reader.places), default=0)
-            self._turn(read_to_ms, read_to_ms - SILENT_MS)
+            self._count()
+            self._lead.look(reader.waiting, self._now_ms())
+            reader.hold(self._lead.held)
+            self._reducer.close(
+                read_to_ms - self._late_ms, read_to_ms - SILENT_MS, behind=self._lead.behind
+            )
             for part in self._parts.values():
                 part.forget_before(read_to_ms - FORGET_MS)
-            self._reducer.forget_before(read_to_ms - FORGET_MS)
+            self._lead.forget(self._reducer.forget_before(read_to_ms - FORGET_MS))
             if exit_at_end and reader.at_end:
                 self.end()
                 return

@@ -155,7 +155,9 @@ class Reducer:
             self.runs[origin] = Closing(origin, self._choice, self._window_ns)
         return self.runs[origin]
 
-    def close(self, read_to_ms: int, silent_ms: int, *, over: bool = False) -> None:
+    def close(
+        self, read_to_ms: int, silent_ms: int, *, over: bool = False, behind: bool = False
+    ) -> None:
         """Tell the intervals that are over.
 
         Args:
@@ -163,11 +165,12 @@ class Reducer:
                 be late, has been read.
             silent_ms: Runs of which nothing came since this moment are over.
             over: Nothing more will be read.
+            behind: What is old may be read yet.
         """
         for origin, run in self.runs.items():
             before = run.missing
             short = over or run.touched_ms <= silent_ms
-            for interval in run.close(read_to_ms, short=short):
+            for interval in run.close(read_to_ms, short=short, behind=behind):
                 self._tell(origin, interval)
             for interval in run.leave(silent_ms, over=over):
                 self._tell(origin, interval)

@@ -36,24 +36,25 @@ class Account:
         known = self.delivered + self.rejected + self.dropped + self.spooled
         return self.received - known - self.unpublished
 
-    def sum(self, *always: str) -> str:
+    def sum(self, *always: str, delivered: str = "delivered") -> str:
         """Return what was received as the sum of its fates, in words.
 
         Args:
             always: Fates that are named even if no event has them; `delivered` always is, or
                 `unpublished` in its place.
+            delivered: The word for what was delivered: a file is written.
         """
         fates = {
-            "delivered": self.delivered,
+            delivered: self.delivered,
             "rejected": self.rejected,
             "dropped": self.dropped,
             "spooled": self.spooled,
             "unacknowledged": self.in_flight,
         }
-        named = {"delivered", *always}
+        named = {delivered, *always}
         if self.unpublished:
             fates = {"unpublished": self.unpublished, **fates}
-            named.remove("delivered")
+            named.remove(delivered)
         parts = [f"{fate} {number:,}" for fate, number in fates.items() if number or fate in named]
         return f"{self.received:,} = {' + '.join(parts)}"
 
@@ -89,11 +90,15 @@ class RunTotals:
         safe = self.account.delivered + self.account.spooled + self.account.unpublished
         return not self.missed and self.counted + self.running == safe
 
-    def line(self) -> str:
-        """Return the closing line; its numbers add up."""
+    def line(self, delivered: str = "delivered") -> str:
+        """Return the closing line; its numbers add up.
+
+        Args:
+            delivered: The word for what was delivered: a file is written.
+        """
         happened = f"counted {self.counted:,} = read {self.read:,} + lost {self.lost:,}"
         happened += f" + unread {self.unread:,}" if self.unread else ""
         given = f"read {self.read:,} + running tasks {self.running:,}"
-        published = f"{given} = received {self.account.sum('dropped')}"
+        published = f"{given} = received {self.account.sum('dropped', delivered=delivered)}"
         missed = f"; skipped by the kernel, uncounted: {self.missed:,}" if self.missed else ""
         return f"{happened}; {published}{missed}"

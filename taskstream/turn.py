@@ -1,10 +1,24 @@
-"""How much a member reads for one transaction, so that it is written well within its time.
+"""How much to read at a time, and for one transaction, so that it is written well within its time.
 
 Pure: the time is passed in. What is written follows from what was read, in a measure that nobody
 knows beforehand; so it is learned from how long the last transactions took.
 """
 
-__all__ = ["LEAST_BYTES", "MOST_BYTES", "TurnSize"]
+__all__ = ["FIRST_MESSAGES", "LEAST_BYTES", "MOST_BYTES", "TurnSize", "most_messages"]
+
+MOST_MESSAGES = 50_000
+MOST_EVENTS = 100_000
+"""How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
+
+FIRST_MESSAGES = 500
+
+
+def most_messages(messages: int, events: int) -> int:
+    """Return how many messages to read next, after so many that held so many events."""
+    if not messages:
+        return FIRST_MESSAGES
+    return min(MOST_MESSAGES, max(1, MOST_EVENTS * messages // max(1, events)))
+
 
 MOST_BYTES = 64 << 20
 """More than a member reads in a second."""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,18 +22,31 @@ from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
 from taskstream.message.encode import EventEncoder
 from taskstream.record import KINDS
+from taskstream.report import Report
 from taskstream.sink.rates import messages
 from tests.synthetic import bits, lives
 from tests.synthetic_source import MemorySink
-from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, play
+from tests.unit.test_pipeline import ATTACHED_NS, SECOND, START_NS, STEP_NS, play
 
-__all__ = ["CHOICE", "CONTEXTS", "HOST", "PARTITIONS", "PATHS", "Keeper", "Run", "drawn", "events"]
+__all__ = [
+    "CHOICE",
+    "CONTEXTS",
+    "HOST",
+    "PARTITIONS",
+    "PATHS",
+    "Keeper",
+    "Run",
+    "drawn",
+    "events",
+    "moved",
+]
 
 HOST = Origin("build-7", "5b1d9f0c-7e0a-4c1e-9d55-0a6c2c1b7f11", 0)
 CHOICE = Choice(apps=True, cgroups=True, commands=True, users=True)
 RULES = "web: task-1*\nbatch: task-2*"
 PARTITIONS = 4
 PATHS = {7: "/system.slice/cron.service", 8: "/user.slice/x.scope"}
+Item = TypeVar("Item", Batch, Report)
 CONTEXTS = {chart.context for chart in CHARTS}
 
 
@@ -103,6 +116,7 @@ class Run:
         seconds: How long.
         every_s: How long intervals are.
         commands: How many programs they were; 0 for one each.
+        step_ns: How long a look at the ring takes.
     """
 
     def __init__(
@@ -115,6 +129,7 @@ class Run:
         seconds: int = 6,
         every_s: int = 1,
         commands: int = 0,
+        step_ns: int = STEP_NS,
     ) -> None:
         sink = LabelledSink()
         run = play(
@@ -122,6 +137,7 @@ class Run:
             lost=np.random.default_rng(seed).random(len(given)) < lost,
             until_ns=ATTACHED_NS + (seconds + 1) * SECOND,
             window_ns=every_s * SECOND,
+            step_ns=step_ns,
             sink=sink,
             groups=Groups(),
         )
@@ -135,20 +151,9 @@ class Run:
         """Return the same run of another host, whose clock is so far ahead."""
         other = copy(self)
         other.origin = origin = replace(self.origin, host=host)
-        other.batches = [
-            replace(b, origin=origin, wall_offset_ns=b.wall_offset_ns + skew_ns)
-            for b in self.batches
-        ]
+        other.batches = [moved(batch, origin, skew_ns) for batch in self.batches]
         other.intervals = [replace(i, wall_ns=i.wall_ns + skew_ns) for i in self.intervals]
-        other.reports = [
-            replace(
-                r,
-                origin=origin,
-                wall_offset_ns=r.wall_offset_ns + skew_ns,
-                interval=r.interval and replace(r.interval, wall_ns=r.interval.wall_ns + skew_ns),
-            )
-            for r in self.reports
-        ]
+        other.reports = [moved(report, origin, skew_ns) for report in self.reports]
         other.drawn = [drawn(origin, interval) for interval in other.intervals]
         return other
 
@@ -173,6 +178,15 @@ class Run:
         place = Place("events", sum(self.origin.host.encode()) % PARTITIONS)
         found[place] += [pack(report.to_map()) for report in self.reports]
         return dict(found)
+
+
+def moved(one: Item, origin: Origin, skew_ns: int) -> Item:
+    """Return a batch or a report as another host has it, whose clock is so far ahead."""
+    there = replace(one, origin=origin, wall_offset_ns=one.wall_offset_ns + skew_ns)
+    if isinstance(there, Report) and there.interval is not None:
+        wall_ns = there.interval.wall_ns + skew_ns
+        return replace(there, interval=replace(there.interval, wall_ns=wall_ns))
+    return there
 
 
 def drawn(origin: Origin, interval: Interval) -> list[Any]:

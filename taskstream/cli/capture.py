@@ -132,7 +132,7 @@ def capture(
         )
         sink.close()
         trouble.tell(sink)
-        _say(totals.line())
+        _say(totals.line("written"))
         _say(f"captured: {capture_line(sink)}")
         shown.end()
         sys.exit(0 if totals.complete else LOSSES)

@@ -15,7 +15,7 @@ from taskstream.batch import Batch
 from taskstream.cli import LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
-from taskstream.cli.option import duration_option, kafka_option, kafka_settings
+from taskstream.cli.option import BROKER_TEXT, duration_option, kafka_option, kafka_settings
 from taskstream.cli.saying import sayer
 from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
@@ -45,11 +45,14 @@ _LINES: dict[str, Line] = {
 
 
 @click.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
+@click.option(
+    "--bootstrap", required=True, type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers."
+)
 @click.option(
     "--topic",
     default="taskstream.events",
     show_default=True,
+    type=BROKER_TEXT,
     metavar="TOPIC",
     help="Topic to read.",
 )

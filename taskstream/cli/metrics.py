@@ -6,7 +6,13 @@ import click
 
 from taskstream.board.gatherer import unpack_rates
 from taskstream.cli import LOSSES
-from taskstream.cli.option import kafka_option, kafka_settings, limit_option, listen_option
+from taskstream.cli.option import (
+    BROKER_TEXT,
+    kafka_option,
+    kafka_settings,
+    limit_option,
+    listen_option,
+)
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
 from taskstream.consumer import TopicSource
@@ -20,9 +26,16 @@ _say = sayer("metrics")
 
 
 @click.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT,...", help="Kafka brokers.")
 @click.option(
-    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="Topic to read."
+    "--bootstrap", required=True, type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers."
+)
+@click.option(
+    "--topic",
+    default="taskstream.rates",
+    show_default=True,
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="Topic to read.",
 )
 @listen_option("Where to serve them.", "127.0.0.1:9468")
 @click.option(

@@ -12,6 +12,7 @@ from taskstream.config.secret import secret
 from taskstream.errors import ConfigError
 
 __all__ = [
+    "BROKER_TEXT",
     "FILE_PATH",
     "config_option",
     "duration_option",
@@ -30,6 +31,23 @@ __all__ = [
 
 FILE_PATH = click.Path(path_type=Path, readable=False)
 """A file; one that cannot be read is no wrong usage, and is told by whoever opens it."""
+
+
+class _BrokerText(click.types.StringParamType):
+    """A text for brokers, which take UTF-8 alone; a file name may be of any bytes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text: str = super().convert(value, param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Not shown: it may be a secret.
+            self.fail("it has bytes that are no UTF-8, which brokers do not take", param, ctx)
+        return text
+
+
+BROKER_TEXT = _BrokerText()
+"""A name, an address or a setting that goes to a broker."""
 
 config_option = click.option(
     "--config",
@@ -86,6 +104,7 @@ host_option = click.option(
 kafka_option: Callable[..., Any] = click.option(
     "--kafka",
     "kafka",
+    type=BROKER_TEXT,
     metavar="KEY=VALUE",
     multiple=True,
     help="A librdkafka setting; a VALUE ${env:NAME} or ${file:PATH} is read from there. "

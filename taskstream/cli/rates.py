@@ -11,6 +11,7 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.chart.chart import DOCUMENTED, NETDATA
 from taskstream.cli import LOSSES
 from taskstream.cli.option import (
+    BROKER_TEXT,
     FILE_PATH,
     kafka_option,
     kafka_settings,
@@ -40,9 +41,17 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 
 @click.command()
 @click.argument("paths", metavar="[FILE]...", nargs=-1, type=FILE_PATH)
-@click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE.")
-@click.option("--topic", default="taskstream.events", show_default=True, metavar="TOPIC",
-              help="Topic to read.")  # fmt: skip
+@click.option(
+    "--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE."
+)
+@click.option(
+    "--topic",
+    default="taskstream.events",
+    show_default=True,
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="Topic to read.",
+)
 @click.option(
     "--by",
     multiple=True,
@@ -72,11 +81,13 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 )
 @click.option(
     "--group",
+    type=BROKER_TEXT,
     metavar="NAME",
     help="Share the work with all that are started with this name, and go on where it was left.",
 )
 @click.option(
     "--instance",
+    type=BROKER_TEXT,
     metavar="NAME",
     help="--group: name of this process, which finds its partitions again after a restart.",
 )
@@ -87,7 +98,10 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
     help="Write to a topic, each interval exactly once; or serve metrics.",
 )
 @click.option(
-    "--output-topic", metavar="TOPIC", help="kafka: topic of the rates.  [default: GROUP-rates]"
+    "--output-topic",
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="kafka: topic of the rates.  [default: GROUP-rates]",
 )
 @click.option(
     "--message",
@@ -181,9 +195,10 @@ def rates(
                 late_s=late_s,
                 window_s=window_s,
                 from_end=from_end,
+                exit_at_end=exit_at_end,
                 settings=kafka_settings(kafka),
             )
-            totals = _in_group(options, outlet, output, stopped, exit_at_end=exit_at_end)
+            totals = _in_group(options, outlet, output, stopped)
             sys.exit(0 if totals.complete else LOSSES)
         rules = read_app_groups(apps_groups) if apps_groups is not None else None
         recount = Recounter(choice, outlet, rules=rules, late_s=late_s, window_s=window_s)
@@ -206,9 +221,7 @@ def rates(
     sys.exit(0 if recount.totals.complete else LOSSES)
 
 
-def _in_group(
-    options: FleetOptions, outlet: Outlet, output: str, stopped: Stop, *, exit_at_end: bool
-) -> RecountTotals:
+def _in_group(options: FleetOptions, outlet: Outlet, output: str, stopped: Stop) -> RecountTotals:
     """Work as a member of a group; return what its part amounts to."""
     if isinstance(outlet, RatesRecords):
         member = FleetMember(options, make_topics(options, output, _say), outlet, outlet.take)
@@ -217,7 +230,7 @@ def _in_group(
         member = FleetMember(options, make_topics(options, None, _say), outlet)
     with member:
         with _closing_line(member.totals):
-            member.run(_stop(member, stopped), exit_at_end=exit_at_end)
+            member.run(_stop(member, stopped))
         return member.totals
 
 

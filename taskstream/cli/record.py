@@ -131,7 +131,10 @@ def record(
             stack.callback(door.close)
         if published:
             say(f"publishing to {config.bootstrap}, topic {config.topic}")
-            say(f"look at it: kcat -b {config.bootstrap} -C -t {config.topic}")
+            say(
+                f"look at it: taskstream consume --bootstrap {config.bootstrap} "
+                f"--topic {config.topic}"
+            )
         topic_check = TopicCheck(config, say) if published and not embedded else None
         trouble, capture_trouble = Trouble(say), CaptureTrouble(say)
 

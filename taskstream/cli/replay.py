@@ -21,7 +21,13 @@ from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
 from taskstream.cli.exporting import netdata_charts, serving
-from taskstream.cli.option import FILE_PATH, kafka_option, kafka_settings, listen_option
+from taskstream.cli.option import (
+    BROKER_TEXT,
+    FILE_PATH,
+    kafka_option,
+    kafka_settings,
+    listen_option,
+)
 from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
@@ -69,11 +75,12 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @choice_options
 @click.option("--skip-damaged", is_flag=True, help="Go on behind damaged frames.")
-@click.option("--bootstrap", metavar="HOST:PORT,...", help="kafka: the brokers.")
+@click.option("--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="kafka: the brokers.")
 @click.option(
     "--topic",
     default="taskstream.events",
     show_default=True,
+    type=BROKER_TEXT,
     metavar="TOPIC",
     help="kafka: topic of the events.",
 )
@@ -180,7 +187,8 @@ def replay(
             _say(f"{name}: {damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}")
         if to == "charts" and totals.unreported:
             _say(f"{totals.unreported:,} events came after the last report: no interval has them")
-        _say(totals.line() + (f"; replayed {account.sum()}" if account else ""))
+        word = "written" if to == "capture" else "delivered"
+        _say(totals.line() + (f"; replayed {account.sum(delivered=word)}" if account else ""))
         if failure is not None:
             raise failure
         if stopped() and not listen:

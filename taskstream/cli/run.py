@@ -8,6 +8,7 @@ import click
 
 from taskstream import clock
 from taskstream.cli.option import (
+    BROKER_TEXT,
     config_option,
     duration_option,
     host_option,
@@ -33,10 +34,16 @@ _say = sayer("run")
 @click.command()
 @click.option(
     "--bootstrap",
+    type=BROKER_TEXT,
     metavar="HOST:PORT,...",
     help="Kafka brokers; embedded for one inside the agent, off for none.  [default: embedded]",
 )
-@click.option("--topic", metavar="TOPIC", help="Topic of the events.  [default: taskstream.events]")
+@click.option(
+    "--topic",
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="Topic of the events.  [default: taskstream.events]",
+)
 @click.option(
     "--message",
     type=click.Choice(["event", "batch", "json"]),

@@ -16,6 +16,7 @@ from taskstream.board.reading import VIEWS, Reading
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli.job import Job, recording, replaying
 from taskstream.cli.option import (
+    BROKER_TEXT,
     FILE_PATH,
     config_option,
     kafka_option,
@@ -52,10 +53,18 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
     "--speed", callback=speed_of, metavar="max|N", help="FILE: N times as fast.  [default: 1]"
 )
 @click.option(
-    "--bootstrap", metavar="HOST:PORT,...", help="Show the hosts of the topic of rates there."
+    "--bootstrap",
+    type=BROKER_TEXT,
+    metavar="HOST:PORT,...",
+    help="Show the hosts of the topic of rates there.",
 )
 @click.option(
-    "--topic", default="taskstream.rates", show_default=True, metavar="TOPIC", help="That topic."
+    "--topic",
+    default="taskstream.rates",
+    show_default=True,
+    type=BROKER_TEXT,
+    metavar="TOPIC",
+    help="That topic.",
 )
 @click.option("--host", "host", default="", metavar="NAME", help="Show this host alone.")
 @click.option(

@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from taskstream.cli.option import config_option, kafka_option, kafka_settings, size_option
+from taskstream.cli.option import (
+    BROKER_TEXT,
+    config_option,
+    kafka_option,
+    kafka_settings,
+    size_option,
+)
 from taskstream.cli.saying import show
 from taskstream.config.config import EMBEDDED, Config
 from taskstream.config.file import load
@@ -39,8 +45,13 @@ def _plan_of(config: Config) -> TopicPlan:
 
 
 _OPTIONS = (
-    click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka brokers."),
-    click.option("--topic", metavar="TOPIC", help="The topic.  [default: taskstream.events]"),
+    click.option("--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers."),
+    click.option(
+        "--topic",
+        type=BROKER_TEXT,
+        metavar="TOPIC",
+        help="The topic.  [default: taskstream.events]",
+    ),
     click.option(
         "--partitions",
         "topic_partitions",

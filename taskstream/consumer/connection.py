@@ -41,6 +41,7 @@ class Connection:
     ) -> None:
         self._bootstrap, self._group = bootstrap, config["group.id"]
         self.trouble = self._refusal = ""
+        self._held: set[tuple[str, int]] = set()
         whole = {
             "bootstrap.servers": bootstrap,
             "error_cb": self._on_error,
@@ -98,6 +99,15 @@ class Connection:
                 raise no_answer(self._bootstrap, error, self._refusal) from None
             ends[place] = end if end > first else 0
         return ends
+
+    def hold(self, places: Collection[tuple[str, int]]) -> None:
+        """Fetch nothing of some partitions, and go on with those that were held before."""
+        held = set(places)
+        if more := held - self._held:
+            self.consumer.pause([TopicPartition(*place) for place in more])
+        if less := self._held - held:
+            self.consumer.resume([TopicPartition(*place) for place in less])
+        self._held = held
 
     def take(self, error: KafkaError, topic: str, *, grouped: bool) -> None:
         """Take an error that came in place of a message, other than the end of a partition.

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from taskstream.batch import Batch, Origin
-from taskstream.consumer.reader import Place, Reader, most_messages
+from taskstream.consumer.reader import Place, Reader
 from taskstream.errors import MessageError
 from taskstream.ledger import Ledger
 from taskstream.message.decode import MessageDecoder
 from taskstream.report import CpuReport, Report
+from taskstream.turn import most_messages
 
 __all__ = ["EventConsumer", "Gap", "Portion"]
 

@@ -6,9 +6,7 @@ Rim: touches a broker through confluent-kafka. It knows nothing of what the mess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -18,50 +16,20 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec as _OffsetSpec  # type: ignore[attr-defined]
 
 from taskstream.consumer.connection import Connection
+from taskstream.consumer.place import Place, Stretch
+from taskstream.consumer.reached import Reached
 from taskstream.errors import BrokerError
-from taskstream.kafka_client import make_admin, refresh
+from taskstream.kafka_client import make_admin
+from taskstream.turn import FIRST_MESSAGES
 
-__all__ = ["Place", "Reader", "Stretch", "most_messages"]
+__all__ = ["Place", "Reader", "Stretch"]
 
-_LATEST = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-MOST_MESSAGES = 50_000
-MOST_EVENTS = 100_000
-"""How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
-
-FIRST_MESSAGES = 500
 _FOR_EVER = 1 << 63
 
 COMMITTED_S = 60
 """How long to wait for committed offsets, by default."""
-
-ASK_S = 0.5
-"""How often the ends of the partitions are asked for."""
-
-
-class Place(NamedTuple):
-    """A partition."""
-
-    topic: str
-    partition: int
-
-
-@dataclass(slots=True)
-class Stretch:
-    """Messages of one partition, one after another.
-
-    Attributes:
-        place: The partition.
-        values: Payloads.
-        end: The offset behind the last.
-    """
-
-    place: Place
-    values: list[bytes]
-    end: int
 
 
 Told = Callable[[Sequence[Place]], None]
@@ -79,7 +47,7 @@ class Reader:
         beside: A topic of ``topics`` that no member asks for: whoever has a partition of another
             has the one with the same number of this, too. It is read from its beginning,
             ``from_end`` or not.
-        to_end: Without a group: read no further than the topics' ends at this moment.
+        to_end: Read no further than the topics' ends at this moment; of ``beside``, see `limit`.
         on_gained: Told of partitions before their first message comes.
         on_losing: Told of partitions while they are this member's still, to commit.
         on_lost: Told of partitions that are another's already: nothing of them may be committed.
@@ -116,7 +84,7 @@ class Reader:
         settings: Mapping[str, str] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._committed_s, self._now_ms = committed_s, now_ms
+        self._committed_s = committed_s
         self._bootstrap, self._group, self._answer_s = bootstrap, group, answer_ms / 1000
         self._on_gained, self._on_losing, self._on_lost = on_gained, on_losing, on_lost
         self._from_end, self._beside = from_end, beside
@@ -127,10 +95,8 @@ class Reader:
         self._places: set[Place] = set()
         self._end_of: dict[tuple[str, int], int] = {}
         self._moved: set[Place] = set()
+        self._passed: set[Place] = set()
         self._expected: dict[Place, int] = {}
-        self._read_to_ms: dict[Place, int] = {}
-        self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
-        self._ask_s = 0.0
         self.from_start = not from_end
         config = {
             "group.id": group or "taskstream-rates",
@@ -141,16 +107,16 @@ class Reader:
         self._connection = Connection(bootstrap, config, settings)
         self._consumer = self._connection.consumer
         try:
-            self._admin = make_admin(bootstrap, settings)
+            self._reached = Reached(make_admin(bootstrap, settings), now_ms)
             self.counts = {
                 topic: len(self._connection.partitions(topic, self._answer_s)) for topic in topics
             }
+            places = [Place(t, p) for t, count in self.counts.items() for p in range(count)]
+            if to_end:
+                limited = [place for place in places if place.topic != beside]
+                self._limit(self._connection.present_ends(limited, self._answer_s))
             if group is None:
                 start = OFFSET_END if from_end else OFFSET_BEGINNING
-                places = [Place(t, p) for t, count in self.counts.items() for p in range(count)]
-                if to_end:
-                    self._end_of = self._connection.present_ends(places, self._answer_s)
-                    self._at_end = {place for place in places if not self._end_of[place]}
                 self._consumer.assign([TopicPartition(*place, start) for place in places])
                 self._gain(places)
             else:
@@ -249,8 +215,11 @@ class Reader:
             self._places.discard(place)
             self._moved.add(place)
             self._at_end.discard(place)
+            self._passed.discard(place)
+            if place.topic == self._beside:
+                self._end_of.pop(place, None)
             self.ends.pop(place, None)
-            self._read_to_ms.pop(place, None)
+            self._reached.forget(place)
 
     def rewind(self) -> None:
         """Go back to what was committed, as if the partitions had just been gained.
@@ -277,7 +246,11 @@ class Reader:
     def expect(self, ends: Mapping[Place, int]) -> None:
         """Take note that something was just written to partitions, up to these offsets."""
         self._expected.update(ends)
-        self._at_end -= {place for place, end in ends.items() if self.ends.get(place, 0) < end}
+        self._at_end -= {
+            place
+            for place, end in ends.items()
+            if self.ends.get(place, 0) < min(end, self._end_of.get(place, _FOR_EVER))
+        }
 
     @property
     def places(self) -> set[Place]:
@@ -315,8 +288,9 @@ class Reader:
             error = message.error()
             if error is None:
                 connection.trouble = ""
-                if self._end_of and (message.offset() or 0) >= self._end_of[place]:
+                if self._end_of and (message.offset() or 0) >= self._end_of.get(place, _FOR_EVER):
                     self._at_end.add(Place(*place))
+                    self._passed.add(Place(*place))
                     continue
                 values[place].append(message.value() or b"")
                 last[place] = message
@@ -330,7 +304,7 @@ class Reader:
             self._reach(Place(*where), end, eof=True)
         if back := self._moved & self._places:
             self._rewind(back)
-        self._look()
+        self._reached.look(self._places, self.ends)
         return [
             Stretch(Place(*where), listed, self.ends[Place(*where)])
             for where, listed in values.items()
@@ -342,11 +316,41 @@ class Reader:
         if place not in self._places - self._moved or (eof and end < self.ends.get(place, 0)):
             return
         self.ends[place] = end
-        over = eof and end >= self._expected.get(place, 0)
-        over |= end >= self._end_of.get(place, _FOR_EVER)
+        limit = self._end_of.get(place, _FOR_EVER)
+        # An open transaction hides what is behind it: what looks like the end then is none.
+        hidden = place.topic == self._beside and end < limit < _FOR_EVER
+        over = eof and end >= self._expected.get(place, 0) and not hidden
+        over |= end >= limit
         (self._at_end.add if over else self._at_end.discard)(place)
 
+    def hold(self, places: Collection[Place]) -> None:
+        """Without a group: read nothing of some partitions until the next call."""
+        self._connection.hold(places)
+
     # --- how far ---
+
+    def limit(self, topic: str) -> None:
+        """Read no further of a topic than its present ends, open transactions included.
+
+        All that was read must be committed.
+
+        Raises:
+            BrokerError: the broker does not tell them.
+        """
+        places = {place for place in self._places if place.topic == topic}
+        self._rewind(self._passed & places)  # an earlier limit had messages left out
+        self._limit(self._reached.present_ends(places, self._answer_s))
+
+    def _limit(self, ends: Mapping[tuple[str, int], int]) -> None:
+        for place, end in ends.items():
+            self._end_of[place] = end
+            over = self.ends.get(Place(*place), 0) >= end
+            (self._at_end.add if over else self._at_end.discard)(Place(*place))
+
+    @property
+    def waiting(self) -> set[Place]:
+        """The partitions that it has and that were not read to their end."""
+        return self._places - self._at_end
 
     @property
     def at_end(self) -> bool:
@@ -356,34 +360,7 @@ class Reader:
     @property
     def read_to_ms(self) -> Mapping[Place, int]:
         """Moment, of this host's clock, up to which all that was published has been read."""
-        return self._read_to_ms
-
-    def _look(self) -> None:
-        """Ask for the ends of the partitions, and compare with those that were asked for before."""
-        if self._asked is not None:
-            asked_ms, futures = self._asked
-            if not all(future.done() for future in futures.values()):
-                return
-            waited, failed = {}, False
-            for one, future in futures.items():
-                place = Place(one.topic, one.partition)
-                if place not in self._places:
-                    continue
-                if future.exception() is not None:
-                    failed = True
-                    continue
-                end = future.result().offset
-                if end == 0 or self.ends.get(place, 0) >= end:
-                    self._read_to_ms[place] = asked_ms
-                else:
-                    waited[one] = future
-            self._asked = (asked_ms, waited) if waited else None
-            if failed:
-                refresh(self._admin)
-        if self._asked is None and self._places and time.monotonic() >= self._ask_s:
-            wanted = dict.fromkeys((TopicPartition(*place) for place in self._places), _LATEST)
-            self._asked = self._now_ms(), self._admin.list_offsets(wanted)
-            self._ask_s = time.monotonic() + ASK_S
+        return self._reached.moments_ms
 
     # --- committing ---
 
@@ -420,10 +397,3 @@ class Reader:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-
-def most_messages(messages: int, events: int) -> int:
-    """Return how many messages to read next, after so many that held so many events."""
-    if not messages:
-        return FIRST_MESSAGES
-    return min(MOST_MESSAGES, max(1, MOST_EVENTS * messages // max(1, events)))

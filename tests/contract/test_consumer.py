@@ -239,20 +239,6 @@ def test_members_of_a_group_share_the_partitions_and_no_event_is_left_out(real):
     assert len(set(events(portions))) == 1200
 
 
-def test_a_batch_is_an_arrow_table_with_nulls_for_what_is_not_known():
-    table = lives(3).to_arrow()
-    assert table.num_rows == 12
-    rows = table.to_pylist()
-    assert [row["kind"] for row in rows] == ["fork"] * 3 + ["exec"] * 3 + ["exit"] * 3 + [
-        "free"
-    ] * 3
-    assert {row["host"] for row in rows} == {ORIGIN.host}
-    assert rows[3]["argv"] == ["task", "1000"]
-    assert rows[0]["argv"] is None
-    assert rows[0]["exit_code"] is None
-    assert rows[6]["exit_code"] == 0
-
-
 def test_the_examples_of_the_docs_are_what_happens(broker):
     whole = lives(100)
     given = part(whole, [n for n in range(400) if n not in (3, 5, 203, 398)])

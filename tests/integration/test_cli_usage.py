@@ -59,6 +59,35 @@ def test_help_says_of_every_option_what_it_does_and_of_what_kind_its_value_is(co
         assert option.is_flag or option.make_metavar(context) not in vague, option.name
 
 
+BROKER = ["--bootstrap", "127.0.0.1:1"]
+NO_UTF8 = "a=\udcff"
+"""As Python has an argument with the byte 0xff."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([verb, *BROKER, "--topic", NO_UTF8] for verb in ("consume", "metrics", "rates", "run")),
+        ["doctor", *BROKER, "--topic", NO_UTF8],
+        ["replay", "x", "--to", "kafka", *BROKER, "--topic", NO_UTF8],
+        ["top", "--topic", NO_UTF8],
+        ["topics", "check", *BROKER, "--topic", NO_UTF8],
+        ["topics", "create", *BROKER, "--topic", NO_UTF8],
+        ["consume", *BROKER, "--kafka", NO_UTF8],
+        ["run", *BROKER, "--kafka", NO_UTF8],
+        ["consume", "--bootstrap", NO_UTF8],
+        *(["rates", *BROKER, option, NO_UTF8] for option in ("--group", "--instance")),
+        ["rates", *BROKER, "--to", "kafka", "--output-topic", NO_UTF8],
+    ],
+    ids=" ".join,
+)
+def test_what_brokers_cannot_take_is_wrong_usage_and_not_shown(arguments):
+    done = taskstream(*arguments)
+    assert done.code == 2
+    assert "it has bytes that are no UTF-8, which brokers do not take" in done.err
+    assert "a=" not in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -10,19 +10,28 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
+from itertools import count, zip_longest
+from threading import Event, Thread
 from typing import Any
+from uuid import UUID
 
 import msgpack
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from taskstream.batch import Batch
 from taskstream.broker import EmbeddedBroker
+from taskstream.consumer.reader import Place
+from taskstream.sink.kafka import KafkaSink
+from taskstream.sink.kafka_options import KafkaOptions
+from taskstream.target import WAIT_MS, KafkaTarget
+from taskstream.topic import TopicPlan
 from tests.agent_run import HOST, PARTITIONS, Run
 from tests.command import ROOT, start, taskstream
 from tests.kafka.cluster import KafkaCluster
-from tests.topic import fetch
+from tests.recording import Host, Recording, record
+from tests.topic import fetch, wait_until
 
 BY = [word for by in ("app", "cgroup", "service", "comm", "user") for word in ("--by", by)]
 HOSTS = 3
@@ -37,11 +46,14 @@ class Topic:
         number = next(_numbers)
         self.kafka, self.name, self.group = kafka, f"fleet.{number}", f"rates.{number}"
         self.output = f"{self.group}-rates"
-        self.runs: list[Run] = []
+        self.runs: list[Run | Host] = []
         self._left: defaultdict[int, list[bytes]] = defaultdict(list)
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        # The events are of another year, so the topic of their rates must not be one of a week.
-        topics = [NewTopic(self.name, PARTITIONS, 1), NewTopic(self.output, PARTITIONS, 1)]
+        # Made-up events are of another year, so the topic of rates must not be one of a week; and
+        # clocks of hosts are hours ahead.
+        config = TopicPlan().newer_config()
+        names = (self.name, self.output)
+        topics = [NewTopic(name, PARTITIONS, 1, config=config) for name in names]
         for made in admin.create_topics(topics).values():
             made.result()
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
@@ -92,7 +104,9 @@ class Topic:
         """Wait until the topic of rates holds what the agents drew, and fail if it never does."""
         end = time.monotonic() + END_S
         while (found := self.drawn()) != self.agents:
-            told = {host: len(intervals) for host, intervals in found.items()}
+            agents = self.agents
+            told = {host: f"{len(found.get(host, ()))} of {len(drawn)} intervals"
+                    for host, drawn in agents.items() if found.get(host) != drawn}  # fmt: skip
             assert time.monotonic() < end, told
             time.sleep(0.5)
 
@@ -143,6 +157,50 @@ def test_a_group_of_one_writes_what_the_agents_drew_and_goes_on_where_it_was_lef
     assert topic.drawn() == topic.agents
     done = taskstream(*topic.words("-e"))
     assert "0 intervals of 0 hosts" in done.err
+    assert topic.drawn() == topic.agents
+
+
+@pytest.fixture
+def busy(topic: Topic) -> Iterator[None]:
+    """Publish copies of everything all the time, to every partition."""
+    runs, over = list(topic.runs), Event()
+
+    def publish() -> None:
+        producer = Producer({"bootstrap.servers": topic.kafka.bootstrap, "linger.ms": 1})
+        values = {n: [v for run in runs for v in _of(run, n)] for n in range(PARTITIONS)}
+        for at in count():
+            for partition, listed in values.items():
+                producer.produce(topic.name, listed[at % len(listed)], partition=partition)
+            producer.poll(0)
+            if over.wait(0.01):
+                producer.flush(10)
+                return
+
+    topic.publish()
+    thread = Thread(target=publish)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def _of(run: Run, partition: int) -> list[bytes]:
+    return run.partitions("event").get(Place("events", partition), [])
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_group_that_reads_to_the_end_ends_while_more_is_published_all_the_time(topic):
+    done = taskstream(*topic.words("-e"))
+    assert done.code == 0, done.err
+    assert topic.drawn() == topic.agents
+
+
+@pytest.mark.usefixtures("busy")
+def test_members_that_read_to_the_end_side_by_side_leave_nothing_to_be_read(topic, member):
+    members = [member("-e") for _ in range(3)]
+    for one in members:
+        _, err = one.communicate(timeout=60)
+        assert one.returncode == 0, err
     assert topic.drawn() == topic.agents
 
 
@@ -357,28 +415,53 @@ def test_a_topic_of_rates_that_keeps_them_for_an_hour_is_told(topic):
     assert "-hour: retention.ms is 3600000, not 604800000: events are gone" in done.err
 
 
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
+    return record(tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("members", [1, 2, 4])
-def test_fifty_hosts_are_counted_to_the_last_event_by_any_number_of_members(empty, member, members):
-    """Clocks hours apart, ring losses, hosts that come later, and agents that are killed."""
-    hosts = fifty_hosts()
+def test_fifty_hosts_are_counted_to_the_last_event_by_any_number_of_members(
+    empty, member, recordings, members
+):
+    """Captures of this machine by other names: clocks hours apart, a ring that overflowed,
+    hosts that appear when others have been there for a while, and some that fall silent.
+    """
     running = [member() for _ in range(members)]
-    empty.hold(hosts[:30], "event")
-    empty.publish(most=1000)
-    empty.hold(hosts[30:], "batch")
-    empty.publish()
+    hosts = fifty_hosts(recordings)
+    empty.runs += hosts
+    as_they_live(empty, hosts[:30], "event")
+    wait_until(empty.drawn)
+    as_they_live(empty, hosts[30:], "batch")
     empty.wait()
     counted = sum(int(re.findall(r"counted ([\d,]+)", ended(one))[0].replace(",", ""))
                   for one in running)  # fmt: skip
     assert empty.drawn() == empty.agents
-    assert counted == sum(len(batch) for run in hosts for batch in run.batches)
+    assert counted == sum(host.events for host in hosts)
 
 
-def fifty_hosts() -> list[Run]:
-    runs = [Run(seed=seed, lost=0.05 * seed, tasks=100) for seed in range(5)]
+def fifty_hosts(recordings: Sequence[Recording]) -> list[Host]:
     chance = random.Random(11)
     hosts = []
     for n in range(50):
-        skew_ns = chance.randint(-7200, 7200) * 10**9 if n % 3 else 0
-        host = runs[n % 5].on(f"web-{n:02}", skew_ns)
-        hosts.append(host.killed(chance.randint(2, 6)) if n % 7 == 3 else host)
+        recording = recordings[n % 5 == 2]
+        skew_ns = chance.randint(-7200 * 10**9, 7200 * 10**9) if n % 3 else 0
+        silent = chance.randint(1, len(recording.intervals) - 1) if n % 7 == 3 else None
+        hosts.append(recording.of(f"web-{n:02}", str(UUID(int=n)), skew_ns, silent))
     return hosts
+
+
+def as_they_live(topic: Topic, hosts: Sequence[Host], message: str) -> None:
+    """Publish as the agents of hosts do, side by side."""
+    options = {"bootstrap": topic.kafka.bootstrap, "topic": topic.name, "shard_count": 3}
+    sink = KafkaSink(KafkaOptions(message=message, queue_wait_ms=WAIT_MS, **options))
+    target = KafkaTarget(sink)
+    for together in zip_longest(*(host.stream for host in hosts)):
+        for one in together:
+            if isinstance(one, Batch):
+                target.write(one)
+            elif one is not None:
+                target.report(one)
+    sink.drain(END_S)
+    assert sink.account.delivered == sink.account.received

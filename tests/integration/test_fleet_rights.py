@@ -8,15 +8,20 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     ResourcePatternType,
     ResourceType,
 )
 
+from taskstream.consumer.reader import Reader
+from taskstream.errors import BrokerError
 from tests.agent_run import PARTITIONS, Run
 from tests.command import Done, taskstream
 from tests.kafka.cluster import KafkaCluster
+from tests.topic import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -147,3 +152,21 @@ def test_a_right_that_is_missing_is_told_with_what_it_is_for(guarded, lacking):
         assert f"transaction {name}" in said
         assert "Transactional Id authorization failed: ask for that right" in said
     assert PASSWORD not in done.err
+
+
+def test_a_partition_whose_progress_is_not_told_is_an_error_and_not_a_new_one(guarded):
+    """The right to one of two topics is taken away between a reader's start and its first read."""
+    group = Guarded(guarded, NEEDED, made=True)
+    partials = f"{group.group}-partials-repartition"
+    topics = [group.events, partials]
+    reader = Reader(guarded.bootstrap, topics, group=group.group, beside=partials,
+                    settings=login("member"))  # fmt: skip
+    every = AclBindingFilter(ResourceType.TOPIC, partials, ResourcePatternType.LITERAL, None,
+                             None, AclOperation.ANY, AclPermissionType.ANY)  # fmt: skip
+    admin = guarded.admin()
+    assert len(admin.delete_acls([every])[every].result(30)) == 2
+    looking = AdminClient({"bootstrap.servers": guarded.bootstrap, **login("member")})
+    wait_until(lambda: looking.list_topics(partials, 10).topics[partials].error)
+    said = rf"has committed of {partials} \[\d\]: .*[Tt]opic authorization failed"
+    with reader, pytest.raises(BrokerError, match=said):
+        wait_until(lambda: reader.read(0.1))

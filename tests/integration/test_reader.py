@@ -1,5 +1,7 @@
 """What goes wrong while partitions change hands reaches the caller, and nothing hangs."""
 
+import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -7,10 +9,14 @@ from functools import partial
 import pytest
 from confluent_kafka import Producer
 
+from taskstream.batch import Origin
 from taskstream.broker import EmbeddedBroker
-from taskstream.consumer.reader import Reader
+from taskstream.consumer.reader import Place, Reader
 from taskstream.consumer.topic import TopicSource
 from taskstream.errors import BrokerError
+from taskstream.interval import Interval
+from taskstream.recount import Recounter
+from tests.agent_run import CHOICE, PARTITIONS, Run
 from tests.topic import wait_until
 
 TOPIC = "taskstream.events"
@@ -54,6 +60,65 @@ def test_how_far_was_read_is_known_also_when_the_wall_clock_is_set_back(broker):
             return len(told)
 
         wait_until(lambda: read() >= 3)
+
+
+def test_what_is_held_is_read_when_it_is_let_go_from_where_it_was_and_once(kafka):
+    topic = f"held-{uuid.uuid4().hex}"
+    kafka.create_topic(topic, 2)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for number in range(4000):
+        producer.produce(topic, b"%d" % number, partition=number % 2)
+    producer.flush(10)
+    held, found = Place(topic, 0), defaultdict(list)
+    with Reader(kafka.bootstrap, [topic], to_end=True) as reader:
+
+        def read() -> None:
+            for stretch in reader.read(0.05, 100):
+                found[stretch.place] += stretch.values
+
+        wait_until(lambda: found[held], read)
+        reader.hold([held])
+        before = len(found[held])
+        wait_until(lambda: reader.waiting == {held}, read)
+        assert len(found[held]) == before < 2000
+        reader.hold([])
+        wait_until(lambda: reader.at_end, read)
+    for place, values in found.items():
+        assert list(map(int, values)) == list(range(place.partition, 4000, 2))
+
+
+@pytest.mark.parametrize("shape", ["event", "batch"])
+def test_a_quiet_host_whose_partitions_are_hours_apart_has_no_late_events(kafka, shape):
+    """A single portion of a partition holds hours of it."""
+    run = Run(tasks=900, seconds=12 * 3600, every_s=60, commands=3, step_ns=20 * 10**9)
+    topic = f"quiet-{uuid.uuid4().hex}"
+    kafka.create_topic(topic, PARTITIONS)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for place, values in run.partitions(shape).items():
+        for value in values:
+            producer.produce(topic, value, partition=place.partition)
+    producer.flush(10)
+    told: list[Interval] = []
+    recounter = Recounter(CHOICE, Told(told), late_s=10)
+    with Reader(kafka.bootstrap, [topic], to_end=True) as reader:
+        recounter.topic(reader, lambda: False, exit_at_end=True)
+    totals = recounter.totals
+    assert (totals.events, totals.late, totals.unreported, totals.missing) == (3600, 0, 0, 0)
+    assert [i.end_ns for i in told] == [i.end_ns for i in run.intervals]
+    assert [i.counts for i in told] == [i.counts for i in run.intervals]
+
+
+class Told:
+    """Keeps intervals."""
+
+    def __init__(self, intervals: list[Interval]) -> None:
+        self._intervals = intervals
+
+    def interval(self, _origin: Origin, interval: Interval) -> None:
+        self._intervals.append(interval)
+
+    def forget(self, origin: Origin) -> None:
+        """Nothing is kept of it."""
 
 
 @pytest.mark.parametrize("kind", ["source", "reader"])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from taskstream.broker import EmbeddedBroker
+from tests.command import taskstream
 from tests.plain import map_of
 from tests.topic import fetch
 
@@ -29,10 +31,11 @@ LINE = re.compile(
 
 @dataclass
 class Agent:
-    """A running agent: its process, its broker's address, what it said."""
+    """A running agent: its process, its broker's address, the command that it suggests."""
 
     process: subprocess.Popen[str]
     address: str
+    suggested: str
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
@@ -52,8 +55,10 @@ def start(*options: str) -> Agent:
         assert line, f"the agent ended: {said}{process.communicate()}"
         said += line
     address = re.search(r"publishing to (\S+),", said)
+    suggested = re.search(r"look at it: (.*)", said)
     assert address, said
-    return Agent(process, address[1])
+    assert suggested, said
+    return Agent(process, address[1], suggested[1])
 
 
 def numbers(err: str) -> tuple[list[int], list[int]]:
@@ -244,6 +249,16 @@ def test_a_broker_that_goes_away_delays_the_end_no_longer_than_the_drain_timeout
     assert code == 3, err
     assert_adds_up(err)
     assert "unacknowledged" in LINE.search(err)[8]  # type: ignore[index]
+
+
+def test_the_command_that_an_agent_suggests_shows_its_events(agent: Agent) -> None:
+    workload(3)
+    words = shlex.split(agent.suggested)
+    assert words[0] == "taskstream"
+    found = taskstream(*words[1:], "--exit-at-end")
+    assert found.code == 0, found.err
+    assert " exec " in found.out
+    agent.stop()
 
 
 def test_kcat_reads_the_topic(agent: Agent) -> None:

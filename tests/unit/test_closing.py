@@ -76,6 +76,17 @@ def test_an_interval_that_lacks_an_event_is_not_waited_for_when_others_are_hours
     assert told.unseen == run.missing == 1
 
 
+@pytest.mark.parametrize("window_ns", [0, 3600 * SECOND_NS])
+@pytest.mark.parametrize("reported", [True, False])
+def test_nothing_is_old_while_another_partition_is_behind(reported, window_ns):
+    run = closing(window_ns)
+    reports = (report(FIRST_S, FIRST_S + 4, 2),) if reported else ()
+    run.add(partial(FIRST_S, reports=reports))
+    run.add(partial(FIRST_S + 3 * OPEN_S))
+    assert not list(run.close(0, behind=True))
+    assert list(run.close(0))
+
+
 def test_a_window_whose_end_no_report_tells_of_is_told_in_the_end():
     run = closing(3600 * SECOND_NS)
     run.add(partial(FIRST_S, reports=(report(FIRST_S, FIRST_S + 4, 1),)))

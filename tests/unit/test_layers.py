@@ -39,6 +39,7 @@ LAYERS = {
         "fleet_topic",
         "grouping",
         "hook",
+        "lead",
         "ledger",
         "merge",
         "message",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taskstream.cells import cells_to_list
-from taskstream.consumer.reader import Place, most_messages
+from taskstream.consumer.reader import Place
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
 from taskstream.message.columns import pack
@@ -18,6 +18,7 @@ from taskstream.message.encode import EventEncoder
 from taskstream.partial import PartialSums
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS
+from taskstream.turn import most_messages
 from tests.agent_run import CHOICE, HOST, Keeper, Run
 from tests.synthetic import WALL_OFFSET_NS
 from tests.unit.test_pipeline import ATTACHED_NS

@@ -103,3 +103,8 @@ def test_what_is_on_the_disk_is_neither_lost_nor_in_flight():
 def test_what_is_for_no_topic_is_not_said_to_be_delivered():
     run = totals(Account(15, unpublished=15), counted=10, read=10, running=5)
     assert run.line().endswith("received 15 = unpublished 15 + dropped 0")
+
+
+def test_what_a_file_has_is_said_to_be_written():
+    run = totals(Account(15, 14, dropped=1), counted=10, read=10, running=5)
+    assert run.line("written").endswith("received 15 = written 14 + dropped 1")

@@ -1,0 +1,108 @@
+"""Which partitions were read ahead of others, in the time of the hosts.
+
+Pure: the time is passed in. Whoever reads a topic from far back may be hours further in one
+partition than in another, of a host that does little within a single portion. What the others hold
+of a run is not missing then, and nothing of it is old: those that are ahead wait for them. Times of
+different hosts are compared only where a partition holds nothing of a run, since clocks differ.
+"""
+
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from taskstream.batch import Origin
+from taskstream.cells import SECOND_NS
+from taskstream.partial import Partial
+
+__all__ = ["BOUND_S", "PATIENCE_MS", "Lead"]
+
+BOUND_S = 3_600
+"""How far a partition may be ahead: half of what `taskstream.closing` keeps open."""
+
+PATIENCE_MS = 60_000
+"""For how long a partition that gives nothing is waited for."""
+
+
+_Place = TypeVar("_Place", bound=Hashable)
+
+
+class Lead(Generic[_Place]):
+    """Compares how far partitions were read.
+
+    Attributes:
+        held: Partitions of which nothing is to be read for now. There is always another to read.
+        behind: A partition that is waited for is behind others; what it may hold is not old.
+    """
+
+    def __init__(self) -> None:
+        self.held: set[_Place] = set()
+        self.behind = False
+        self._seconds: dict[Origin, dict[_Place, int]] = {}
+        self._offsets_s: dict[Origin, int] = {}
+        self._wall_s: dict[_Place, int] = {}
+        self._given_ms: dict[_Place, int] = {}
+
+    def note(self, place: _Place, partials: Sequence[Partial], now_ms: int) -> None:
+        """Take note of what was read of a partition, and when."""
+        if partials:
+            self._given_ms[place] = now_ms
+        walls_s = []
+        for partial in partials:
+            second, offset_ns = _newest(partial)
+            if second is None:
+                continue
+            self._seconds.setdefault(partial.origin, {})[place] = second
+            if offset_ns is not None:
+                self._offsets_s[partial.origin] = offset_ns // SECOND_NS
+            walls_s.append(second + self._offsets_s.get(partial.origin, 0))
+        if walls_s:
+            self._wall_s[place] = min(walls_s)
+
+    def look(self, waiting: Collection[_Place], now_ms: int) -> None:
+        """Decide who waits for whom.
+
+        Args:
+            waiting: The partitions that were not read to their end.
+            now_ms: The moment, Unix milliseconds.
+        """
+        for place in waiting:
+            if place in self.held or place not in self._given_ms:
+                self._given_ms[place] = now_ms  # it could give nothing yet
+        awaited = [p for p in waiting if now_ms - self._given_ms[p] < PATIENCE_MS]
+        ahead = {
+            place
+            for origin, seconds in self._seconds.items()
+            for place in self._ahead(origin, seconds, awaited)
+        }
+        self.behind = bool(ahead)
+        # Those that wait for one another, each because of another run, would wait for ever.
+        self.held = ahead & set(waiting) if set(awaited) - ahead else set()
+
+    def _ahead(
+        self, origin: Origin, seconds: dict[_Place, int], awaited: Iterable[_Place]
+    ) -> list[_Place]:
+        """Return the partitions that are too far ahead of another in a run."""
+        least = min((self._second(origin, seconds, place) for place in awaited), default=None)
+        if least is None:
+            return []
+        return [place for place, second in seconds.items() if second > least + BOUND_S]
+
+    def _second(self, origin: Origin, seconds: dict[_Place, int], place: _Place) -> int:
+        """Return how far a partition was read, in the time of a run."""
+        passed = self._wall_s.get(place, 0) - self._offsets_s.get(origin, 0)
+        return max(seconds.get(place, passed), passed)
+
+    def forget(self, origins: Iterable[Origin]) -> None:
+        """Forget runs."""
+        for origin in origins:
+            self._seconds.pop(origin, None)
+            self._offsets_s.pop(origin, None)
+
+
+def _newest(partial: Partial) -> tuple[int | None, int | None]:
+    """Return the newest second that a partial sum tells of, and what to add for the wall clock."""
+    seconds = list(partial.cells)
+    seconds += [report.boot_ns // SECOND_NS for report in partial.reports]
+    offset_ns = partial.wall_offset_ns
+    if offset_ns is None and partial.reports:
+        offset_ns = partial.reports[-1].wall_offset_ns
+    return max(seconds, default=None), offset_ns
