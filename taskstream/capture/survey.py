@@ -64,7 +64,7 @@ class Survey:
         """Enter an item."""
         if isinstance(item, Damage):
             self.damages.append(item)
-            what = "ends within a frame" if item.cut else "is damaged"
+            what = "is cut off" if item.cut else "is damaged"
             self.faults.append(
                 f"byte {item.offset}: {what}, {item.size_bytes:,} bytes: {item.reason}"
             )
