@@ -351,7 +351,7 @@ def test_a_capture_on_a_full_file_system_keeps_whole_frames_and_counts_the_rest(
     need_root("a file system is mounted")
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", folder], check=True)
     try:
         path = folder / "live.tsc"
         with start("capture", path, "--update-every", "1", "--json") as agent:

@@ -17,7 +17,7 @@ import pytest
 
 from taskstream.broker import EmbeddedBroker
 from tests.command import taskstream
-from tests.plain import map_of
+from tests.plain import events_of
 from tests.topic import fetch
 
 pytestmark = pytest.mark.kernel
@@ -108,7 +108,7 @@ def test_every_event_of_a_workload_is_in_the_topic(shape: str) -> None:
 
     def children(kind: str) -> int:
         messages = fetch(agent.address, "taskstream.events")
-        events = [e for m in messages for e in flat(map_of(m.value))]
+        events = [e for m in messages for e in events_of(m.value)]  # and reports, which are none
         return sum(e["kind"] == kind and e.get("ppid") == shell for e in events)
 
     wait_for(lambda: children("exit") >= 97)
@@ -116,19 +116,6 @@ def test_every_event_of_a_workload_is_in_the_topic(shape: str) -> None:
     code, _, err = agent.stop()
     assert code == 0, err
     assert_adds_up(err)
-
-
-def flat(message: dict[str, object]) -> list[dict[str, object]]:
-    """Return the events of a message of either shape, read without taskstream."""
-    if message["kind"] == "report":
-        return []
-    if message["kind"] != "batch":
-        return [message]
-    return [
-        {"kind": group["kind"], **dict(zip(group["fields"], row, strict=True))}
-        for group in message["groups"]  # type: ignore[attr-defined]
-        for row in group["rows"]
-    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
