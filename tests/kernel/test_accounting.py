@@ -103,7 +103,9 @@ def test_an_exit_of_a_process_of_one_thread_agrees_with_wait4(
     event = recorder.family(run.pid).one("exit", pid=child.pid)
     assert event["minor_faults"] == child.minor_faults > MEMORY_KIB // 4
     assert event["major_faults"] == child.major_faults
-    assert event["max_rss_bytes"] == child.max_rss_kib * 1024 > MEMORY_KIB * 1024
+    assert event["max_rss_bytes"] == child.max_rss_kib * 1024
+    # The kernel counts pages by CPU, and adds them up in rounds.
+    assert event["max_rss_bytes"] > 0.9 * MEMORY_KIB * 1024
     # The file system may read and write blocks of its own in the name of the task.
     assert event["read_bytes"] // 512 == child.blocks_in >= BLOCKS * 8
     assert event["written_bytes"] // 512 == child.blocks_out >= 2 * BLOCKS * 8
