@@ -15,7 +15,13 @@ from taskstream.batch import Batch
 from taskstream.cli import LOSSES
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_line import event_line, event_maps
-from taskstream.cli.option import BROKER_TEXT, duration_option, kafka_option, kafka_settings
+from taskstream.cli.option import (
+    BROKER_TEXT,
+    duration_option,
+    kafka_option,
+    kafka_settings,
+    topic_option,
+)
 from taskstream.cli.saying import sayer
 from taskstream.cli.topic_charts import TopicCharts
 from taskstream.consumer import TopicSource
@@ -48,14 +54,7 @@ _LINES: dict[str, Line] = {
 @click.option(
     "--bootstrap", required=True, type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers."
 )
-@click.option(
-    "--topic",
-    default="taskstream.events",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="Topic to read.",
-)
+@topic_option()
 @click.option(
     "--count", type=click.IntRange(1), metavar="EVENTS", help="Stop after this many events."
 )

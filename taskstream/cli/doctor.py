@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from taskstream.cli.option import BROKER_TEXT, kafka_option, kafka_settings
+from taskstream.cli.option import BROKER_TEXT, kafka_option, kafka_settings, topic_option
 from taskstream.config.config import EMBEDDED
 from taskstream.doctor import Finding, examine
 from taskstream.text import printable_lines
@@ -51,14 +51,7 @@ def _broker(bootstrap: str | None, settings: dict[str, str]) -> dict[str, str] |
 @click.option(
     "--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="Ask these Kafka brokers, too."
 )
-@click.option(
-    "--topic",
-    default="taskstream.events",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="Look for this topic there.",
-)
+@topic_option("Look for this topic there.")
 @kafka_option
 @click.option(
     "--timeout",

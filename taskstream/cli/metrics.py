@@ -12,6 +12,7 @@ from taskstream.cli.option import (
     kafka_settings,
     limit_option,
     listen_option,
+    topic_option,
 )
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import stop_signals
@@ -29,14 +30,7 @@ _say = sayer("metrics")
 @click.option(
     "--bootstrap", required=True, type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers."
 )
-@click.option(
-    "--topic",
-    default="taskstream.rates",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="Topic to read.",
-)
+@topic_option(default="taskstream.rates")
 @listen_option("Where to serve them.", "127.0.0.1:9468")
 @click.option(
     "--silent",

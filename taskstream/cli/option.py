@@ -24,6 +24,7 @@ __all__ = [
     "listen_option",
     "load_mode_option",
     "size_option",
+    "topic_option",
     "tracing_option",
     "type_format_option",
     "update_every_option",
@@ -133,6 +134,25 @@ def _address(
     if text == OFF:
         raise click.BadParameter(f"{value!r} cannot be: allowed is HOST:PORT, or PORT")
     return host_port(text)
+
+
+def topic_option(
+    help_: str = "Topic to read.", default: str = "taskstream.events"
+) -> Callable[..., Any]:
+    """Return option ``--topic`` of a verb that has no configuration file.
+
+    Args:
+        help_: What of the topic.
+        default: Which, unless it is given.
+    """
+    return click.option(
+        "--topic",
+        default=default,
+        show_default=True,
+        type=BROKER_TEXT,
+        metavar="TOPIC",
+        help=help_,
+    )
 
 
 def listen_option(help_: str, default: str | None = None) -> Callable[..., Any]:

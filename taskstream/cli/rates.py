@@ -17,6 +17,7 @@ from taskstream.cli.option import (
     kafka_settings,
     limit_option,
     listen_option,
+    topic_option,
 )
 from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Stop, stop_signals
@@ -44,14 +45,7 @@ BY = ("system", "app", "cgroup", "service", "comm", "user", "host")
 @click.option(
     "--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="Kafka brokers, instead of FILE."
 )
-@click.option(
-    "--topic",
-    default="taskstream.events",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="Topic to read.",
-)
+@topic_option()
 @click.option(
     "--by",
     multiple=True,

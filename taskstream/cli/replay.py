@@ -27,6 +27,7 @@ from taskstream.cli.option import (
     kafka_option,
     kafka_settings,
     listen_option,
+    topic_option,
 )
 from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
@@ -76,14 +77,7 @@ def speed_of(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @choice_options
 @click.option("--skip-damaged", is_flag=True, help="Go on behind damaged frames.")
 @click.option("--bootstrap", type=BROKER_TEXT, metavar="HOST:PORT,...", help="kafka: the brokers.")
-@click.option(
-    "--topic",
-    default="taskstream.events",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="kafka: topic of the events.",
-)
+@topic_option("kafka: topic of the events.")
 @click.option(
     "--message",
     type=click.Choice(["event", "batch", "json"]),

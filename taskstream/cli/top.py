@@ -22,6 +22,7 @@ from taskstream.cli.option import (
     kafka_option,
     kafka_settings,
     load_mode_option,
+    topic_option,
     tracing_option,
     type_format_option,
 )
@@ -58,14 +59,7 @@ _LIVE = ("update_every_s", "load_mode", "type_format", "tracing", "apps", "cgrou
     metavar="HOST:PORT,...",
     help="Show the hosts of the topic of rates there.",
 )
-@click.option(
-    "--topic",
-    default="taskstream.rates",
-    show_default=True,
-    type=BROKER_TEXT,
-    metavar="TOPIC",
-    help="That topic.",
-)
+@topic_option("That topic.", "taskstream.rates")
 @click.option("--host", "host", default="", metavar="NAME", help="Show this host alone.")
 @click.option(
     "--view",
