@@ -317,9 +317,8 @@ class Reader:
             return
         self.ends[place] = end
         limit = self._end_of.get(place, _FOR_EVER)
-        # Where the end is known, what looks like one before is none: an open transaction hides what
-        # is behind it, and a partition that was held may say so before its next message.
-        hidden = end < limit < _FOR_EVER
+        # An open transaction hides what is behind it: what looks like the end then is none.
+        hidden = place.topic == self._beside and end < limit < _FOR_EVER
         over = eof and end >= self._expected.get(place, 0) and not hidden
         over |= end >= limit
         (self._at_end.add if over else self._at_end.discard)(place)
