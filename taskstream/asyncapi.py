@@ -8,7 +8,7 @@ from typing import Any
 
 from taskstream import __version__, record
 from taskstream.batch import Label
-from taskstream.message.batch_layout import BATCH_VERSION
+from taskstream.message.batch_layout import BATCH_VERSION, CONSTANT, DELTA, SPLIT
 from taskstream.record import COUNTS, KINDS, VERSION
 
 __all__ = ["document"]
@@ -17,7 +17,7 @@ _U64 = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 _BYTES = {"type": "string", "contentEncoding": "binary", "description": "MessagePack's bin"}
-_MAY = ("groups", "encoding")
+_MAY = ("groups", "encoding", "layout")
 _SCHEMA = "application/schema+json;version=draft-07"
 _FORMATS = {"MessagePack": "application/msgpack", "JSON": "application/json"}
 
@@ -46,9 +46,9 @@ def _batch() -> dict[str, Any]:
     call = {"enum": list(record.CALLS)}
     group = _object({"kind": {"enum": list(KINDS)}, "count": _COUNT, "call": call}, "call")
     some = {"groups": _list(_COUNT)}
-    delta = {"encoding": {"const": "delta"}}
+    ways = {"encoding": {"enum": [CONSTANT, DELTA]}, "layout": {"const": SPLIT}}
     numbers = {
-        field.wire: _object({"type": {"const": field.type}, **some, **delta, "data": _BYTES}, *_MAY)
+        field.wire: _object({"type": {"const": field.type}, **some, **ways, "data": _BYTES}, *_MAY)
         for kind in KINDS
         for field in record.wire_fields(kind)
         if field.name not in ("version", "kind", "call")

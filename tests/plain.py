@@ -6,6 +6,7 @@ The second opinion of the tests: it imports nothing of the package.
 import json
 import struct
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import msgpack
@@ -53,9 +54,13 @@ def _rows(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _columns(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the events of a batch of version 2, their texts as bytes."""
     columns = message["columns"]
-    values = {name: _values(column) for name, column in columns.items()}
-    everywhere = range(len(message["groups"]))
-    for place, group in enumerate(message["groups"]):
+    groups = message["groups"]
+    everywhere = range(len(groups))
+    values = {}
+    for name, column in columns.items():
+        count = sum(groups[place]["count"] for place in column.get("groups", everywhere))
+        values[name] = _values(column, count)
+    for place, group in enumerate(groups):
         names = [n for n, column in columns.items() if place in column.get("groups", everywhere)]
         call = {"call": group["call"]} if "call" in group else {}
         for _ in range(group["count"]):
@@ -63,20 +68,26 @@ def _columns(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     assert all(next(rest, None) is None for rest in values.values())
 
 
-def _values(column: dict[str, Any]) -> Iterator[Any]:
-    numbers = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
-    at = 0
+def _values(column: dict[str, Any], count: int) -> Iterator[Any]:
     if column["type"] == "bytes":
+        at = 0
         for (length,) in struct.iter_unpack("<I", column["lengths"]):
             yield column["data"][at : at + length]
             at += length
         return
-    for (value,) in struct.iter_unpack(numbers[column["type"]], column["data"]):
-        if column.get("encoding") == "delta":
-            at = (at + value) % 2**64
-            yield at
-        else:
-            yield value
+    numbers = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
+    data, format_ = column["data"], numbers[column["type"]]
+    if column.get("layout") == "byte_stream_split":
+        written = len(data) // struct.calcsize(format_)
+        data = b"".join(data[nth::written] for nth in range(written))
+    found = [value for (value,) in struct.iter_unpack(format_, data)]
+    match column.get("encoding"):
+        case "constant":
+            yield from found * count
+        case "delta":
+            yield from (total % 2**64 for total in accumulate(found))
+        case None:
+            yield from found
 
 
 def _readable(event: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from taskstream.message import batch_rows
 from taskstream.message.batch_layout import (
     BATCH_VERSION,
     COMM_TYPE,
+    CONSTANT,
+    DELTA,
+    SPLIT,
     TEXTS,
     BatchColumn,
     batch_columns,
@@ -125,6 +128,9 @@ def _read_events(
         raise ValueError(f"a group of {min(counts)} events")
     bounds = list(accumulate(counts, initial=0))
     # Before anything is allocated: there are as many as the groups say.
+    comm = _column(columns, "comm")
+    _expect(comm["type"], COMM_TYPE, "type of comm")
+    comms = _raw(comm, RECORD["comm"], bounds[-1])
     flags = _numbers(_column(columns, "flags"), "u32", bounds[-1])
     records = np.zeros(bounds[-1], RECORD)
     shapes = []
@@ -138,6 +144,7 @@ def _read_events(
             mine["call"] = CALLS[group["call"]]
         shapes.append((kind, int(deciding[0]) if len(deciding) else 0))
     records["version"] = VERSION
+    records["comm"] = comms
     _fill(records, columns, batch_columns(tuple(shapes)), bounds)
     told = with_args(shapes)
     texts = _read_args(columns, records, bounds, told) if told else {}
@@ -151,7 +158,7 @@ def _fill(
     wanted: Sequence[BatchColumn],
     bounds: Sequence[int],
 ) -> None:
-    """Set the numbers of records, and comm, which are in the order of their groups."""
+    """Set the numbers of records, which are in the order of their groups."""
     everywhere = list(range(len(bounds) - 1))
     for column in wanted:
         said, into = _column(columns, column.wire), records[column.field]
@@ -162,9 +169,6 @@ def _fill(
         for part in slices:
             count = part.stop - part.start
             into[part], values = values[:count], values[count:]
-    comm = _column(columns, "comm")
-    _expect(comm["type"], COMM_TYPE, "type of comm")
-    records["comm"] = _raw(comm, RECORD["comm"], len(records))
 
 
 _CODES = {"u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
@@ -182,10 +186,20 @@ def _column(columns: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _numbers(said: dict[str, Any], type_: str, count: int) -> NDArray[np.integer]:
     """Return the numbers of a column, of which there must be so many."""
     _expect(said["type"], type_, "type")
-    values = _raw(said, _DTYPES[type_], count)
-    if "encoding" in said:
-        _expect(said["encoding"], "delta", "encoding")
-        return values.cumsum(dtype=values.dtype)
+    dtype, encoded = _DTYPES[type_], "encoding" in said
+    is_constant = encoded and said["encoding"] == CONSTANT
+    written = 1 if is_constant else count
+    if "layout" in said:
+        _expect(said["layout"], SPLIT, "layout")
+        split = _raw(said, np.dtype("u1"), written * dtype.itemsize)
+        values = np.ascontiguousarray(split.reshape(dtype.itemsize, written).T).view(dtype)[:, 0]
+    else:
+        values = _raw(said, dtype, written)
+    if is_constant:
+        return values.repeat(count)
+    if encoded:
+        _expect(said["encoding"], DELTA, "encoding")
+        return values.cumsum(dtype=dtype)
     return values
 
 

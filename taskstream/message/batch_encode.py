@@ -31,6 +31,10 @@ from taskstream.message.shape import Group, groups_of
 __all__ = ["encode_batch", "shards"]
 
 _COMM_HEAD, _LABEL_HEAD = head_of("comm", COMM_TYPE), head_of("label", "u32")
+_CONSTANT_FROM = 64
+"""Bytes of numbers for which it is worth saying that they are all one."""
+_SPLIT_FROM = 2048
+"""Bytes of numbers for which it is worth splitting them."""
 _DATA, _LENGTHS = pack("data"), pack("lengths")
 
 
@@ -104,7 +108,8 @@ def _message(batch: Batch) -> bytes:
     pieces += [pack("groups"), array_header(len(groups)), *map(_packed_group, groups)]
     pieces += [pack("columns"), map_header(columns)]
     for column in wanted:
-        pieces += [column.head, *_bin(_DATA, _numbers_of(records[column.field], column, bounds))]
+        head, data = _numbers_of(records[column.field], column, bounds)
+        pieces += [head, *_bin(_DATA, data)]
     pieces += [_COMM_HEAD, *_bin(_DATA, records["comm"].tobytes())]
     if labels is not None:
         pieces += [_LABEL_HEAD, *_bin(_DATA, places.astype("<u4").tobytes())]
@@ -123,16 +128,25 @@ def _packed_group(group: Group) -> bytes:
     return pack({"kind": group.kind, "count": group.rows.stop - group.rows.start} | call)
 
 
-def _numbers_of(values: NDArray[np.integer], column: BatchColumn, bounds: Sequence[int]) -> bytes:
-    """Return the numbers of a column, of a field of all events in the order of their groups."""
+def _numbers_of(
+    values: NDArray[np.integer], column: BatchColumn, bounds: Sequence[int]
+) -> tuple[bytes, bytes]:
+    """Return head and data of a column, of a field of all events in the order of their groups."""
     if column.groups:
         parts = [values[bounds[start] : bounds[stop]] for start, stop in column.runs]
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    size = values.itemsize
     if column.is_delta:
         differences = values.copy()
         differences[1:] -= values[:-1]
-        return differences.tobytes()
-    return values.tobytes()
+        data = differences.tobytes()
+    else:
+        data = values.tobytes()
+        if len(data) >= _CONSTANT_FROM and data == data[:size] * len(values):
+            return column.constant_head, data[:size]
+    if size == 8 and len(data) >= _SPLIT_FROM:
+        return column.split_head, np.frombuffer(data, "u1").reshape(-1, size).T.tobytes()
+    return column.head, data
 
 
 def _used_labels(

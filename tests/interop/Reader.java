@@ -1,11 +1,12 @@
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -55,28 +56,52 @@ public class Reader {
     }
 
     private static void printBatch(Map<String, Value> message) {
-        // These columns are of all events; one of some says of which groups. All are little-endian.
-        Map<String, Value> columns = map(message.get("columns"));
-        ByteBuffer cpu = data(columns.get("cpu"));
-        ByteBuffer seq = data(columns.get("seq"));
-        ByteBuffer pid = data(columns.get("pid"));
-        ByteBuffer comm = data(columns.get("comm"));
-        long number = 0;
+        List<String> kinds = new ArrayList<>();
         for (Value one : message.get("groups").asArrayValue()) {
             Map<String, Value> group = map(one);
-            for (int i = group.get("count").asIntegerValue().asInt(); i > 0; i--) {
-                number += seq.getLong(); // "encoding": "delta", a step from the one before
-                byte[] name = new byte[16];
-                comm.get(name);
-                print(text(group.get("kind")), Short.toUnsignedInt(cpu.getShort()), number,
-                        Integer.toUnsignedLong(pid.getInt()), readable(name));
-            }
+            int count = group.get("count").asIntegerValue().asInt();
+            kinds.addAll(Collections.nCopies(count, text(group.get("kind"))));
+        }
+        // These columns are of all events; one of some says of which groups.
+        Map<String, Value> columns = map(message.get("columns"));
+        long[] cpu = numbers(map(columns.get("cpu")), kinds.size());
+        long[] seq = numbers(map(columns.get("seq")), kinds.size());
+        long[] pid = numbers(map(columns.get("pid")), kinds.size());
+        byte[] comm = data(map(columns.get("comm")));
+        for (int i = 0; i < kinds.size(); i++) {
+            byte[] name = Arrays.copyOfRange(comm, 16 * i, 16 * i + 16);
+            print(kinds.get(i), cpu[i], seq[i], pid[i], readable(name));
         }
     }
 
-    private static ByteBuffer data(Value column) {
-        byte[] data = map(column).get("data").asBinaryValue().asByteArray();
-        return ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN);
+    /** Returns the numbers of a column, which lie side by side, little-endian. */
+    private static long[] numbers(Map<String, Value> column, int count) {
+        byte[] data = data(column);
+        int size = switch (text(column.get("type"))) {
+            case "u16" -> 2;
+            case "u32" -> 4;
+            default -> 8;
+        };
+        boolean constant = says(column, "encoding", "constant");
+        boolean delta = says(column, "encoding", "delta"); // each is a step from the one before
+        boolean split = says(column, "layout", "byte_stream_split"); // first bytes, second bytes ...
+        long[] found = new long[count];
+        for (int i = 0; i < count; i++) {
+            for (int b = 0; b < size; b++) {
+                int at = constant ? b : split ? b * count + i : i * size + b;
+                found[i] |= (data[at] & 0xffL) << 8 * b;
+            }
+            found[i] += delta && i > 0 ? found[i - 1] : 0;
+        }
+        return found;
+    }
+
+    private static boolean says(Map<String, Value> column, String member, String value) {
+        return column.containsKey(member) && text(column.get(member)).equals(value);
+    }
+
+    private static byte[] data(Map<String, Value> column) {
+        return column.get("data").asBinaryValue().asByteArray();
     }
 
     /** Returns a name up to its first NUL; escaped, as in an `event`, if it is no UTF-8. */

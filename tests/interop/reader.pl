@@ -20,8 +20,9 @@ sub events {
     return () if $message->{kind} eq 'report';
     return ($message) if $message->{kind} ne 'batch';
     # These columns are of all events; one of some says of which groups.
-    my %column = map { $_ => [ values_of($message->{columns}{$_}) ] } qw(cpu seq pid comm);
     my @kinds = map { ($_->{kind}) x $_->{count} } @{ $message->{groups} };
+    my %column =
+      map { $_ => [ values_of($message->{columns}{$_}, scalar @kinds) ] } qw(cpu seq pid comm);
     my @events;
     for my $at (0 .. $#kinds) {
         my %event = (kind => $kinds[$at], map { $_ => $column{$_}[$at] } keys %column);
@@ -33,13 +34,20 @@ sub events {
 
 # Return the values of a column of a `batch`, which lie side by side, little-endian.
 sub values_of {
-    my ($column) = @_;
+    my ($column, $count) = @_;
     my %letter = (u16 => 'S<', u32 => 'L<', u64 => 'Q<', i32 => 'l<', 'char[16]' => 'Z16');
-    my $delta = $column->{encoding};    # then each is a step from the one before
-    my @found = unpack '(' . ($delta ? 'q<' : $letter{ $column->{type} }) . ')*', $column->{data};
-    return @found if !$delta;
+    my ($encoding, $data) = ($column->{encoding} // '', $column->{data});
+    if ($column->{layout}) {    # the first byte of each, then the second of each, and so on
+        my $written = length($data) / length pack $letter{ $column->{type} }, 0;
+        my @planes = unpack "(a$written)*", $data;
+        $data = join '', map { my $at = $_; map { substr $_, $at, 1 } @planes } 0 .. $written - 1;
+    }
+    my $letter = $encoding eq 'delta' ? 'q<' : $letter{ $column->{type} };
+    my @found = unpack "($letter)*", $data;
+    return (@found) x $count if $encoding eq 'constant';
+    return @found if $encoding ne 'delta';
     my $total = 0;
-    return map { $total += $_ } @found;
+    return map { $total += $_ } @found;    # each is a step from the one before
 }
 
 while (read STDIN, my $head, 4) {

@@ -16,7 +16,8 @@ def events(message):
     if message["kind"] == "batch":
         kinds = [group["kind"] for group in message["groups"] for _ in range(group["count"])]
         # These columns are of all events; one of some says of which groups.
-        columns = [values(message["columns"][name]) for name in ("cpu", "seq", "pid", "comm")]
+        names = ("cpu", "seq", "pid", "comm")
+        columns = [values(message["columns"][name], len(kinds)) for name in names]
         for kind, cpu, seq, pid, comm in zip(kinds, *columns, strict=True):
             comm = comm.split(b"\0")[0].decode("utf-8", "backslashreplace")
             yield {"kind": kind, "cpu": cpu, "seq": seq, "pid": pid, "comm": comm}
@@ -24,10 +25,16 @@ def events(message):
         yield message
 
 
-def values(column):
+def values(column, count):
     """Return the values of a column of a `batch`, which lie side by side, little-endian."""
-    format_ = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
-    found = [value for (value,) in struct.iter_unpack(format_[column["type"]], column["data"])]
+    formats = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
+    format_, data = formats[column["type"]], column["data"]
+    if column.get("layout") == "byte_stream_split":  # the first byte of each, then the second
+        written = len(data) // struct.calcsize(format_)
+        data = b"".join(data[nth::written] for nth in range(written))
+    found = [value for (value,) in struct.iter_unpack(format_, data)]
+    if column.get("encoding") == "constant":
+        return found * count
     if column.get("encoding") == "delta":
         return [total % 2**64 for total in accumulate(found)]
     return found

@@ -89,7 +89,7 @@ def test_kcat_shows_key_time_and_length_of_every_message(published):
     keys = Counter(line.split()[0] for line in out)
     assert keys["build-7"] == 1, "the report"
     if published.shape == "batch":
-        assert keys.keys() == {"build-7", "build-7/0", "høst-2/0"}
+        assert keys.keys() == {"build-7", "build-7/0", "høst-2/0", "one-cpu/0"}
         return
     assert len(out) == len(published.events) + 1
     expected = Counter(

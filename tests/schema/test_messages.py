@@ -16,7 +16,7 @@ from taskstream.message.batch_encode import encode_batch
 from taskstream.record import COUNTS, KINDS
 from taskstream.report import CpuReport, Report
 from taskstream.sink.rates import messages
-from tests.synthetic import ORIGIN, each_kind, labelled
+from tests.synthetic import ORIGIN, each_kind, labelled, lives
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/messages.md").read_text()
 NAMES = tuple(count.name for count in COUNTS)
@@ -87,7 +87,10 @@ def test_every_member_of_a_batch_is_documented() -> None:
     (value,) = encode_batch(labelled(each_kind()), shard_count=1, most_bytes=1_000_000).values
     sent = msgpack.unpackb(value)
     title = "A batch per message (`--message batch`)"
-    columns = {name for column in sent["columns"].values() for name in column}
+    many = msgpack.unpackb(encode_batch(lives(100)).values[0])
+    columns = {n for m in (sent, many) for column in m["columns"].values() for n in column}
+    ways = {column.get(n) for column in many["columns"].values() for n in ("encoding", "layout")}
+    assert [way for way in ways - {None} if f"`{way}`" not in section(title)] == []
     assert [sorted(names) for names in tables(title)] == [sorted(sent), sorted(columns)]
     types = {column["type"] for column in sent["columns"].values()}
     inner = types | {name for group in sent["groups"] for name in group}

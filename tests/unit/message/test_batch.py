@@ -72,11 +72,11 @@ def test_a_message_is_one_map_of_groups_and_columns():
 
 
 def test_a_column_has_the_numbers_of_the_groups_that_have_its_field():
-    columns = whole(lives(30))["columns"]
+    columns = whole(lives(10))["columns"]
     assert "groups" not in columns["pid"]
-    assert len(columns["pid"]["data"]) == 4 * 120
+    assert len(columns["pid"]["data"]) == 4 * 40
     assert columns["exit_code"]["groups"] == [2]
-    assert len(columns["exit_code"]["data"]) == 4 * 30
+    assert len(columns["exit_code"]["data"]) == 4 * 10
     assert columns["filename"]["groups"] == columns["argv"]["groups"] == [1]
 
 
@@ -99,6 +99,67 @@ def test_times_and_numbers_are_written_as_differences():
     seqs = np.concatenate([given.of_kind(kind)["seq"] for kind in kinds])
     steps = np.frombuffer(columns["seq"]["data"], "<u8")
     assert steps.tolist() == [int(seqs[0]), *np.diff(seqs).tolist()]
+
+
+def test_a_column_of_one_number_has_it_once():
+    columns = whole(lives(30))["columns"]
+    assert columns["uid"] == {"type": "u32", "encoding": "constant", "data": bytes(4)}
+    assert columns["pid"].keys() == {"type", "data"}
+    assert "encoding" not in whole(lives(1))["columns"]["uid"]  # would be longer
+
+
+def test_the_bytes_of_many_long_numbers_are_split():
+    given = lives(100)
+    columns = whole(given)["columns"]
+    split = {name for name, column in columns.items() if column.get("layout")}
+    assert split >= {"seq", "boot_ns", "start_ns", "process_start_ns"}
+    assert {columns[name]["layout"] for name in split} == {"byte_stream_split"}
+    seqs = np.concatenate([given.of_kind(kind)["seq"] for kind in ("fork", "exec", "exit", "free")])
+    planes = np.frombuffer(columns["seq"]["data"], "u1").reshape(8, 400)
+    assert planes[0].tolist() == [int(seqs[0]) & 255, *(np.diff(seqs) & np.uint64(255)).tolist()]
+    assert not any("layout" in column for column in whole(lives(10))["columns"].values())
+
+
+def as_written(given: Batch, encoding: str | None, layout: str | None) -> bytes:
+    """Encode a batch; its columns of numbers in one way."""
+    message = whole(given)
+    codes = {"u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
+    for column in message["columns"].values():
+        if column["type"] in codes:
+            values = np.frombuffer(column["data"], codes[column["type"]])
+            if "encoding" in column:
+                values = values.cumsum(dtype=values.dtype)
+            if encoding == "delta":
+                values = np.diff(values, prepend=values.dtype.type(0))
+            if encoding == "constant":
+                assert (values == values[0]).all()
+                values = values[:1]
+            if layout:
+                values = values.view("u1").reshape(-1, values.itemsize).T
+            ways = {"encoding": encoding, "layout": layout}
+            column.pop("encoding", None)
+            column |= {name: way for name, way in ways.items() if way}
+            column["data"] = values.tobytes()
+    value: bytes = msgpack.packb(message)
+    return value
+
+
+@pytest.mark.parametrize("layout", [None, "byte_stream_split"])
+@pytest.mark.parametrize("encoding", [None, "delta", "constant"])
+def test_a_column_of_numbers_may_be_written_in_any_way(encoding, layout):
+    given = batch(*(event(kind) for kind in KINDS for _ in range(2)))
+    if encoding == "constant":
+        given = given.part(np.array([4, 4, 4]))
+    value = as_written(given, encoding, layout)
+    assert known(decode_batch(value)) == known(given)
+    assert sorted(e["seq"] for e in events_of(value)) == given.records["seq"].tolist()
+
+
+def test_one_number_for_more_events_than_there_are_takes_no_memory():
+    found = whole(batch(event("fork"), event("fork")))
+    found["columns"]["flags"] |= {"encoding": "constant", "data": bytes(4)}
+    found["groups"][0]["count"] = found["count"] = 2**40
+    assert "length of a column" in why_map(found)
 
 
 @pytest.mark.parametrize("seqs", [(2**64 - 1, 0, 2**63), (5, 4, 3), (0, 2**64 - 1, 1)])
@@ -298,6 +359,11 @@ def test_a_message_without_one_of_its_columns_is_rejected(kind):
         {"groups": None},
         {"encoding": "rle"},
         {"encoding": None},
+        {"encoding": "constant"},
+        {"encoding": "constant", "data": b""},
+        {"layout": "rows"},
+        {"layout": None},
+        {"layout": "byte_stream_split", "data": bytes(7)},
     ],
 )
 def test_a_message_with_a_spoilt_column_is_rejected(spoilt):
