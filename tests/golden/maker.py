@@ -22,7 +22,7 @@ from taskstream.message.encode import EventEncoder
 from taskstream.record import CALLS, COUNTS, KINDS, NO_CPU, VERSION
 from taskstream.report import CpuReport, Report
 from tests.example import twin
-from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, labelled
+from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, event, labelled, lives
 
 __all__ = ["FOLDER", "add"]
 
@@ -132,6 +132,7 @@ def _batches() -> Iterator[tuple[str, bytes]]:
         yield f"foreign-{name}", _foreign(value)
     yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
     yield "batch-of-many", encode_batch(_MANY).values[0]
+    yield "batch-of-hundreds", encode_batch(lives(64)).values[0]
 
 
 def _foreign(value: bytes) -> bytes:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import msgpack
+import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ SAMPLES = [
     *JsonEncoder(each_kind().origin).encode(each_kind()).values,
     *encode_batch(each_kind()).values,
     *encode_batch(lives(2)).values,
+    *encode_batch(lives(64)).values,
     *encode_batch(batch(event("exec", comm=b"\xff"))).values,
 ]
 
@@ -58,6 +60,13 @@ def test_a_batch_is_the_same_after_its_way_as_event_messages(whole):
     decoded = decode(event_messages(whole))
     assert not decoded.rejected
     assert known(decoded.batches) == known(whole)
+
+
+@given(batches(), st.integers(200, 300))
+def test_many_events_of_few_numbers_are_the_same_after_their_way_as_one_batch(few, count):
+    whole = few.part(np.resize(np.arange(len(few)), count if len(few) else 0))
+    decoded = decode(encode_batch(whole, most_bytes=10**9).values)
+    assert known(decoded.batches) == known(in_order(whole))
 
 
 @given(batches(), st.integers(1, 4), st.integers(1, 5), st.integers(200, 2000))
