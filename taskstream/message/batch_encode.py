@@ -172,7 +172,9 @@ def _args(
     places = chain.from_iterable(places_of(records[bounds[at] : bounds[at + 1]]) for at in told)
     texts = list(map(batch.texts.__getitem__, places))
     pieces: list[bytes] = []
-    for name, raws in zip(TEXTS, zip(*texts, strict=True), strict=True):
+    # (Not zip(*texts): an iterator for each exec is work for the garbage collector.)
+    for at, name in enumerate(TEXTS):
+        raws = [text[at] for text in texts]
         lengths = np.fromiter(map(len, raws), "<u4", len(raws)).tobytes()
         pieces += [head_of(name, "bytes", told, more=2)]
         pieces += [*_bin(_LENGTHS, lengths), *_bin(_DATA, b"".join(raws))]
