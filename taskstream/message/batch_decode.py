@@ -56,7 +56,7 @@ def decode_batch(value: bytes) -> Batch:
         head = _head(message)
         shift = int(np.int64(head.wall_ns - number(message["clock"], "boot_ns")))
         np.uint64(head.origin.run_ns)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MessageError(f"a batch message lacks or spoils a member: {error!r}") from None
     if len(records) != head.count:
         raise MessageError(f"a batch message says {head.count} events and holds {len(records)}")
@@ -128,27 +128,26 @@ def _read_events(
         raise ValueError(f"a group of {min(counts)} events")
     bounds = list(accumulate(counts, initial=0))
     # Before anything is allocated: there are as many as the groups say.
-    comm = _column(columns, "comm")
-    _expect(comm["type"], COMM_TYPE, "type of comm")
-    comms = _raw(comm, RECORD["comm"], bounds[-1])
-    flags = _numbers(_column(columns, "flags"), "u32", bounds[-1])
+    _expect(columns["comm"]["type"], COMM_TYPE, "type of comm")
+    comms = _raw(columns["comm"], RECORD["comm"], bounds[-1])
+    flags = _numbers(columns["flags"], "u32", bounds[-1])
     records = np.zeros(bounds[-1], RECORD)
+    kinds = [text(group, "kind") for group in groups]
+    deciding = flags & np.repeat(np.array([deciding_mask(kind) for kind in kinds], "u4"), counts)
     shapes = []
-    for group, (start, stop) in zip(groups, pairwise(bounds), strict=True):
-        kind = text(group, "kind")
-        mine, deciding = records[start:stop], flags[start:stop] & deciding_mask(kind)
-        if (deciding != deciding[:1]).any():
-            raise ValueError(f"events of one {kind} group know different fields")
-        mine["kind"] = KINDS[kind]
+    for group, kind, (start, stop) in zip(groups, kinds, pairwise(bounds), strict=True):
+        records["kind"][start:stop] = KINDS[kind]
         if kind == "fail":
-            mine["call"] = CALLS[group["call"]]
-        shapes.append((kind, int(deciding[0]) if len(deciding) else 0))
+            records["call"][start:stop] = CALLS[group["call"]]
+        shapes.append((kind, int(deciding[start]) if start < stop else 0))
+    if (deciding != np.repeat(np.array([bits for _, bits in shapes], "u4"), counts)).any():
+        raise ValueError("events of one group know different fields")
     records["version"] = VERSION
     records["comm"] = comms
     _fill(records, columns, batch_columns(tuple(shapes)), bounds)
     told = with_args(shapes)
     texts = _read_args(columns, records, bounds, told) if told else {}
-    places = _numbers(_column(columns, "label"), "u32", bounds[-1]) if "label" in columns else None
+    places = _numbers(columns["label"], "u32", bounds[-1]) if "label" in columns else None
     return records, texts, places
 
 
@@ -161,43 +160,39 @@ def _fill(
     """Set the numbers of records, which are in the order of their groups."""
     everywhere = list(range(len(bounds) - 1))
     for column in wanted:
-        said, into = _column(columns, column.wire), records[column.field]
+        said, into = columns[column.wire], records[column.field]
         if said.get("groups", everywhere) != (column.groups or everywhere):
             raise ValueError(f"{column.wire} of groups {said['groups']!r}")
-        slices = [slice(bounds[start], bounds[stop]) for start, stop in column.runs]
-        values = _numbers(said, column.type, sum([part.stop - part.start for part in slices]))
-        for part in slices:
-            count = part.stop - part.start
-            into[part], values = values[:count], values[count:]
+        runs = [slice(bounds[start], bounds[stop]) for start, stop in column.runs]
+        count = sum([run.stop - run.start for run in runs])
+        values = _numbers(said, column.type, count)
+        for run in runs[:-1]:
+            size = run.stop - run.start
+            into[run], values = values[:size], values[size:]
+        into[runs[-1]] = values
 
 
 _CODES = {"u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
 _DTYPES = {name: np.dtype(code) for name, code in _CODES.items()}
-_LENGTH = _DTYPES["u32"]
-
-
-def _column(columns: Mapping[str, Any], name: str) -> dict[str, Any]:
-    column = columns[name]
-    if not isinstance(column, dict):
-        raise TypeError(f"{name} is {column!r}")
-    return column
+_BYTE, _LENGTH = np.dtype("u1"), _DTYPES["u32"]
 
 
 def _numbers(said: dict[str, Any], type_: str, count: int) -> NDArray[np.integer]:
     """Return the numbers of a column, of which there must be so many."""
-    _expect(said["type"], type_, "type")
-    dtype, encoded = _DTYPES[type_], "encoding" in said
-    is_constant = encoded and said["encoding"] == CONSTANT
-    written = 1 if is_constant else count
+    if said["type"] != type_:
+        _expect(said["type"], type_, "type")
+    dtype, written = _DTYPES[type_], count
+    if is_constant := said.get("encoding") == CONSTANT:
+        written = 1
     if "layout" in said:
         _expect(said["layout"], SPLIT, "layout")
-        split = _raw(said, np.dtype("u1"), written * dtype.itemsize)
-        values = np.ascontiguousarray(split.reshape(dtype.itemsize, written).T).view(dtype)[:, 0]
+        split = _raw(said, _BYTE, written * dtype.itemsize)
+        values = split.reshape(dtype.itemsize, written).T.copy().view(dtype)[:, 0]
     else:
         values = _raw(said, dtype, written)
     if is_constant:
         return values.repeat(count)
-    if encoded:
+    if "encoding" in said:
         _expect(said["encoding"], DELTA, "encoding")
         return values.cumsum(dtype=dtype)
     return values
@@ -207,7 +202,8 @@ def _raw(
     said: dict[str, Any], dtype: np.dtype[Any], count: int, member: str = "data"
 ) -> NDArray[Any]:
     values = np.frombuffer(said[member], dtype)
-    _expect(len(values), count, "length of a column")
+    if len(values) != count:
+        _expect(len(values), count, "length of a column")
     return values
 
 
@@ -227,7 +223,7 @@ def _read_args(
     count = sum(map(len, parts))
     pieces = []
     for name in TEXTS:
-        said = _column(columns, name)
+        said = columns[name]
         _expect(said["type"], "bytes", f"type of {name}")
         _expect(said["groups"], told, f"groups of {name}")
         data, ends = said["data"], np.cumsum(_raw(said, _LENGTH, count, "lengths"), dtype=np.int64)
