@@ -11,20 +11,20 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from taskstream.batch import Label
+from taskstream.batch import ExecText, Label
 from taskstream.message.columns import pack
-from taskstream.message.member import text, text_list
+from taskstream.message.member import exec_text, text, text_list
+from taskstream.message.shape import ESCAPED
+from taskstream.record import FLAGS
 
-__all__ = ["Args", "Tail", "Tails", "args_of"]
+__all__ = ["Tail", "Tails", "args_of"]
 
 KEEP_TAILS = 16_384
 
 _ARGS = frozenset({"filename", "argv"})
 _FILENAME = pack("filename")
 _MAP_OF_TWO = b"\x82"
-
-Args = tuple[str, list[str]]
-"""filename and argv of one exec, as a message has them."""
+_ODD = ESCAPED | FLAGS["args_truncated"].mask
 
 
 class Tail(NamedTuple):
@@ -45,7 +45,7 @@ class Tail(NamedTuple):
         return cls(origin, Label.of(event), text(event, "comm"))
 
 
-def args_of(event: dict[str, Any]) -> Args | None:
+def args_of(event: dict[str, Any]) -> ExecText | None:
     """Return the arguments in a map; None where it does not know them.
 
     Raises:
@@ -53,7 +53,25 @@ def args_of(event: dict[str, Any]) -> Args | None:
     """
     filename = None if event.get("filename") is None else text(event, "filename")
     argv = None if event.get("argv") is None else text_list(event, "argv")
-    return None if filename is None or argv is None else (filename, argv)
+    if filename is None or argv is None:
+        return None
+    return exec_text(filename, argv, event["flags"])
+
+
+def _plain_args(raw: bytes) -> ExecText | None:
+    """Return arguments as they are, which needs no look at each; None if they are no texts.
+
+    Args:
+        raw: Keys and values of filename and argv.
+    """
+    try:
+        members = msgpack.unpackb(_MAP_OF_TWO + raw)
+        filename, argv = members["filename"], members["argv"]
+        if isinstance(argv, list):
+            return filename.encode(), "\0".join((*argv, "")).encode()
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return None
 
 
 class Tails:
@@ -83,13 +101,14 @@ class Tails:
         return number
 
     def read(
-        self, raws: Sequence[bytes], names: frozenset[str]
-    ) -> tuple[NDArray[np.intp], list[Args | None]]:
+        self, raws: Sequence[bytes], names: frozenset[str], flags: NDArray[np.integer]
+    ) -> tuple[NDArray[np.intp], list[ExecText | None]]:
         """Read what ends events.
 
         Args:
             raws: Keys and values, as MessagePack.
             names: The keys.
+            flags: The flags of each event.
 
         Returns:
             The number of each event's tail, -1 where it has not just these members, or they are
@@ -97,34 +116,34 @@ class Tails:
         """
         read = self._read.setdefault(names, {})
         if names >= _ARGS:
-            both = [self._read_exec(raw, names, read) for raw in raws]
+            bits = flags.tolist()
+            both = [self._read_exec(*one, names, read) for one in zip(raws, bits, strict=True)]
             return np.array([number for number, _ in both], np.intp), [args for _, args in both]
         numbers = list(map(read.get, raws))
         if None in numbers:
             for raw in {raw for raw, number in zip(raws, numbers, strict=True) if number is None}:
-                read[raw] = self._read_whole(raw, names)[0]
+                read[raw] = self._read_whole(raw, names, 0)[0]
             numbers = list(map(read.get, raws))
         return np.array(numbers, np.intp), []
 
     def _read_exec(
-        self, raw: bytes, names: frozenset[str], read: dict[bytes, int]
-    ) -> tuple[int, Args | None]:
+        self, raw: bytes, flags: int, names: frozenset[str], read: dict[bytes, int]
+    ) -> tuple[int, ExecText | None]:
         """Read a tail with arguments, which our encoder puts last."""
         at = raw.find(_FILENAME)
         head = raw[: max(0, at)]
         number = read.get(head)
         if number is None:
-            number = read[head] = self._read_whole(head, names - _ARGS)[0]
+            number = read[head] = self._read_whole(head, names - _ARGS, 0)[0]
         if number >= 0:
-            try:
-                args = args_of(msgpack.unpackb(_MAP_OF_TWO + raw[at:]))
-            except (msgpack.UnpackException, ValueError, TypeError):
-                args = None
+            args = None if flags & _ODD else _plain_args(raw[at:])
             if args is not None:
                 return number, args
-        return self._read_whole(raw, names)
+        return self._read_whole(raw, names, flags)
 
-    def _read_whole(self, raw: bytes, names: frozenset[str]) -> tuple[int, Args | None]:
+    def _read_whole(
+        self, raw: bytes, names: frozenset[str], flags: int
+    ) -> tuple[int, ExecText | None]:
         unpacker = msgpack.Unpacker(max_buffer_size=0)
         unpacker.feed(raw)
         members = {}
@@ -133,7 +152,7 @@ class Tails:
                 key = unpacker.unpack()
                 members[key] = unpacker.unpack()
             if members.keys() == names:
-                return self.enter(Tail.of(members)), args_of(members)
+                return self.enter(Tail.of(members)), args_of(members | {"flags": flags})
         except (msgpack.UnpackException, ValueError, TypeError, KeyError):
             pass
         return -1, None

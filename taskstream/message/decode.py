@@ -25,7 +25,7 @@ from taskstream.message.batch_decode import decode_batch
 from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import RowTemplate, members_of, pack
 from taskstream.message.json import dump
-from taskstream.message.member import exec_text, number, text, text_list
+from taskstream.message.member import number, text, text_list
 from taskstream.message.shape import (
     ESCAPED,
     NUMBERS,
@@ -203,7 +203,8 @@ def _read_columns(
     """Read the messages of a shape; return the positions of the others."""
     taken, matrix = _matching(values, positions, shape)
     width = shape.template.width
-    tails, args = rows.known.read([values[p][width:] for p in taken], shape.texts)
+    flags = shape.template.view(matrix)["flags"]
+    tails, args = rows.known.read([values[p][width:] for p in taken], shape.texts, flags)
     if (tails < 0).any():
         ours = np.flatnonzero(tails >= 0)
         matrix, tails = matrix[ours], tails[ours]
@@ -216,9 +217,9 @@ def _read_columns(
     rows.run_ns[taken], rows.wall_ns[taken] = view["run_ns"], view["wall_ns"]
     rows.tails[taken] = tails
     if args:
-        for position, given, bits in zip(taken, args, view["flags"].tolist(), strict=True):
+        for position, given in zip(taken, args, strict=True):
             if given is not None:
-                rows.texts[position] = exec_text(*given, bits)
+                rows.texts[position] = given
     return [p for p in positions if rows.tails[p] < 0] if len(taken) < len(positions) else []
 
 
@@ -231,7 +232,7 @@ def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
             text(event, "filename"), text_list(event, "argv")
         tail, args = Tail.of(event), args_of(event)
         if args is not None and event["kind"] == "exec":
-            rows.texts[position] = exec_text(*args, event["flags"])
+            rows.texts[position] = args
         rows.tails[position] = rows.known.enter(tail)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
