@@ -23,7 +23,7 @@ class GroupTopics:
 
     Attributes:
         events: What agents publish.
-        partials: What was counted of one partition of it, keyed by host.
+        partials: What was counted of one partition of it, keyed by host and charts.
         counting: What is known of each partition of the events: which were read.
         closing: What is known of each partition of the partial sums: which intervals are open.
     """

@@ -6,7 +6,7 @@ ahead of another, or by another process; what each of them holds is added up by
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,9 @@ from taskstream.record import KINDS, VERSION
 from taskstream.report import Report
 
 __all__ = ["Partial", "PartialSums", "last_second"]
+
+_SYSTEM = frozenset(("host", "errno", "status", "signal", "lifetime"))
+"""Dimensions of the charts of the host as a whole."""
 
 MOST_BYTES = 900_000
 """Of one message; brokers take a megabyte."""
@@ -65,10 +68,39 @@ class Partial:
     late: int = 0
     doubted: int = 0
 
+    def by_charts(self) -> "Iterator[tuple[str, Partial]]":
+        """Yield the same by the charts that are drawn from it: their name, and their part.
+
+        The system's are always there, and come last: an interval is closed by how many events
+        of the host were counted, and must have all else by then.
+        """
+        found = {
+            dimension
+            for cells in (self.cells, self.charged)
+            for dimensions in cells.values()
+            for dimension in dimensions
+        }
+        for dimension in sorted(found - _SYSTEM):
+            yield dimension, self._part({dimension})
+        rest = self._part(_SYSTEM)
+        rest.reports = self.reports
+        rest.again, rest.late, rest.doubted = self.again, self.late, self.doubted
+        yield "system", rest
+
+    def _part(self, dimensions: Collection[str]) -> "Partial":
+        """Return the cells of some dimensions alone."""
+        part = Partial(self.origin, self.read_ms, self.wall_offset_ns)
+        for mine, theirs in ((part.cells, self.cells), (part.charged, self.charged)):
+            for second, cell in theirs.items():
+                if kept := {name: cell[name] for name in dimensions if name in cell}:
+                    mine[second] = kept
+        return part
+
     def messages(self, more: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> Iterator[bytes]:
         """Yield the same as messages that are short enough for a broker; at least one.
 
-        Reports come last: whoever closes an interval has the charges that belong to it.
+        Reports come last, and before them the counts of the host as a whole: whoever closes an
+        interval has all else that belongs to it.
 
         Args:
             more: Members that every message has, too.
@@ -101,6 +133,7 @@ class Partial:
         ]
         if len(groups) < 2:
             return None
+        groups.sort(key=lambda group: group[2] == "host" and not group[0])
         first = replace(self, cells={}, charged={})
         for at, (charged, second, dimension, name, counts) in enumerate(groups):
             half = first if at < len(groups) // 2 else rest

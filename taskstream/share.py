@@ -28,7 +28,7 @@ from taskstream.reducer import FORGET_MS, SILENT_MS, Outlet, RecountTotals, Redu
 
 __all__ = ["FORMAT", "Share"]
 
-FORMAT = 2
+FORMAT = 3
 """Of partial sums and changelogs; members that write another one cannot share the work."""
 
 
@@ -203,8 +203,10 @@ class Share:
     def _partial(self, partial: Partial) -> Iterator[Outgoing]:
         host = partial.origin.host
         home = home_of(host, self._counts[self._topics.partials])
-        for value in partial.messages({"by": self._by}):
-            yield Outgoing(self._topics.partials, home, host.encode(), value)
+        for charts, part in partial.by_charts():
+            key = f"{host}/{charts}".encode()
+            for value in part.messages({"by": self._by}):
+                yield Outgoing(self._topics.partials, home, key, value)
 
     def _progress(self, read_to_ms: Mapping[int, int]) -> Iterator[Outgoing]:
         value = pack({"v": VERSION, "kind": "progress", "read_to_ms": dict(read_to_ms)})

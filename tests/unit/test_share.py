@@ -12,9 +12,10 @@ from taskstream.errors import ConfigError
 from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
 from taskstream.partial import Partial, PartialSums
+from taskstream.share import Share
 from tests.agent_run import CHOICE, HOST, Keeper, Run
 from tests.agent_run import drawn as drawn_of
-from tests.fleet import TOPICS, Group
+from tests.fleet import HOMES, TOPICS, Group
 from tests.unit.test_recount import recount
 
 HOSTS = 3
@@ -147,8 +148,9 @@ def test_a_partial_sum_is_cut_into_messages_that_a_broker_takes_and_nothing_chan
     assert whole.charged
     found = []
     for most_bytes in (1 << 30, 9_000, 2_500):
-        messages = list(whole.messages({"by": {}}, most_bytes))
-        assert len(messages) == 1 or max(map(len, messages)) <= most_bytes
+        parts = [part for _, part in whole.by_charts()]
+        messages = [value for part in parts for value in part.messages({"by": {}}, most_bytes)]
+        assert len(messages) == len(parts) or max(map(len, messages)) <= most_bytes
         told: list[Interval] = []
         closing = Closing(run.origin, CHOICE)
         for message in messages:
@@ -157,6 +159,30 @@ def test_a_partial_sum_is_cut_into_messages_that_a_broker_takes_and_nothing_chan
         found.append(([drawn_of(run.origin, interval) for interval in told], closing.again))
     assert found[0][0] == run.drawn
     assert found[1] == found[2] == found[0]
+
+
+def test_partial_sums_are_keyed_by_host_and_charts_and_those_of_a_host_lie_together(runs):
+    counts = {TOPICS.events: 1, TOPICS.partials: HOMES}
+    share = Share(TOPICS, counts, CHOICE, Keeper(), late_s=10)
+    share.gain(TOPICS.events, 0, {})
+    for run in runs:
+        for values in run.partitions("batch").values():
+            share.take(TOPICS.events, 0, values, 5)
+    sent = [m for m in share.turn({0: 5}, progress=False) if m.topic == TOPICS.partials]
+    homes = defaultdict(set)
+    for message in sent:
+        host, _, charts = message.key.decode().partition("/")
+        homes[host].add(message.partition)
+        map_ = msgpack.unpackb(message.value, strict_map_key=False)
+        assert map_["host"] == host
+        found = {d for which in ("cells", "charged") for _, cell in map_[which] for d in cell}
+        system = {"host", "errno", "status", "signal", "lifetime"}
+        assert found <= ({charts} if charts != "system" else system)
+        assert bool(map_["reports"]) <= (charts == "system")
+    assert {m.key for m in sent} >= {b"web-1/system", b"web-1/app", b"web-1/user"}
+    assert {len(found) for found in homes.values()} == {1}
+    last = {m.key.partition(b"/")[0]: m.key.partition(b"/")[2] for m in sent}
+    assert set(last.values()) == {b"system"}
 
 
 def test_windows_are_those_of_one_reader_alone(runs):
