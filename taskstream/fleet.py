@@ -245,6 +245,7 @@ class FleetMember:
             idle = self._options.exit_at_end and self._is_over()
             if time.monotonic() >= due or size >= self._size.most_bytes or idle:
                 busy = self._commit(progress=not idle)
+                self.reader.hold(Place(self._topics.events, p) for p in self._share.ahead)
                 due, size = time.monotonic() + TURN_S, 0
                 if idle and not busy and self._is_over():
                     return

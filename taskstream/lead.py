@@ -13,13 +13,16 @@ from taskstream.batch import Origin
 from taskstream.cells import SECOND_NS
 from taskstream.partial import Partial
 
-__all__ = ["BOUND_S", "PATIENCE_MS", "Lead"]
+__all__ = ["BOUND_S", "PATIENCE_MS", "GroupLead", "Lead", "passed_ms"]
 
 BOUND_S = 3_600
 """How far a partition may be ahead: half of what `taskstream.closing` keeps open."""
 
 PATIENCE_MS = 60_000
 """For how long a partition that gives nothing is waited for."""
+
+AT_END_MS = 10_000
+"""A partition that was at its end so lately has nothing that others would wait for."""
 
 
 _Place = TypeVar("_Place", bound=Hashable)
@@ -96,6 +99,64 @@ class Lead(Generic[_Place]):
         for origin in origins:
             self._seconds.pop(origin, None)
             self._offsets_s.pop(origin, None)
+
+
+class GroupLead:
+    """Compares how far the members of a group have read, as they say.
+
+    They know each other's partitions by the time of the hosts alone: hosts whose clocks differ by
+    hours have members wait that need not.
+
+    Args:
+        partitions: How many there are.
+
+    Attributes:
+        ahead: Partitions that wait for others.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self.ahead: set[int] = set()
+        self._partitions = range(partitions)
+        self._passed_ms: dict[int, int] = {}
+        self._given_ms: dict[int, int] = {}
+        self._at_end_ms: dict[int, int] = {}
+
+    def passed(self, partition: int, moment_ms: int, now_ms: int) -> None:
+        """Take note of how far a partition was read: `passed_ms` of what it gave last."""
+        if self._passed_ms.get(partition) != moment_ms:
+            self._passed_ms[partition], self._given_ms[partition] = moment_ms, now_ms
+
+    def at_end(self, partition: int, moment_ms: int) -> None:
+        """Take note that all was read of a partition that had been published up to a moment."""
+        self._at_end_ms[partition] = max(moment_ms, self._at_end_ms.get(partition, 0))
+
+    def look(self, now_ms: int) -> None:
+        """Decide who waits."""
+        awaited = []
+        for partition in self._partitions:
+            if partition in self.ahead:
+                self._given_ms[partition] = now_ms  # it could give nothing
+            given_ms = self._given_ms.setdefault(partition, now_ms)
+            at_end_ms = self._at_end_ms.get(partition, now_ms - AT_END_MS - 1)
+            if now_ms - at_end_ms > AT_END_MS and now_ms - given_ms < PATIENCE_MS:
+                awaited.append(self._passed_ms.get(partition, 0))
+        bound_ms = min(awaited, default=now_ms) + BOUND_S * 1000
+        passed = self._passed_ms.items() if awaited else ()
+        self.ahead = {partition for partition, moment_ms in passed if moment_ms > bound_ms}
+
+
+def passed_ms(partials: Iterable[Partial]) -> int | None:
+    """Return how far a partition was read, in the time of the hosts, Unix milliseconds.
+
+    Returns:
+        The newest that is known of the run of which the least is known; None of nothing.
+    """
+    moments = []
+    for partial in partials:
+        second, offset_ns = _newest(partial)
+        if second is not None and offset_ns is not None:
+            moments.append((second * SECOND_NS + offset_ns) // 1_000_000)
+    return min(moments, default=None)
 
 
 def _newest(partial: Partial) -> tuple[int | None, int | None]:

@@ -20,6 +20,7 @@ from taskstream.closing import Closing
 from taskstream.errors import ConfigError, MessageError
 from taskstream.fleet_topic import GroupTopics, home_of
 from taskstream.grouping.choice import Choice
+from taskstream.lead import GroupLead, passed_ms
 from taskstream.message.columns import pack
 from taskstream.message.decode import MessageDecoder
 from taskstream.partial import Partial, PartialSums
@@ -66,6 +67,8 @@ class Share:
         self._decoder = MessageDecoder()
         self._counting: dict[int, _Counting] = {}
         self._closing: dict[int, _Closing] = {}
+        self._lead = GroupLead(counts[topics.events])
+        self._now_ms = 0
 
     # --- whose partitions ---
 
@@ -136,6 +139,7 @@ class Share:
         Raises:
             ConfigError: another member counts by something else.
         """
+        self._now_ms = max(now_ms, self._now_ms)
         if topic != self._topics.events:
             for value in values:
                 try:
@@ -157,6 +161,14 @@ class Share:
             for partition, moment_ms in message["read_to_ms"].items():
                 known_ms = mine.read_to_ms.get(partition, 0)
                 mine.read_to_ms[partition] = max(known_ms, moment_ms)
+                self._lead.at_end(partition, moment_ms)
+        for partition, moment_ms in message["passed_ms"].items():
+            self._lead.passed(partition, moment_ms, self._now_ms)
+
+    @property
+    def ahead(self) -> set[int]:
+        """Partitions of the events that are hours ahead: others are to be read first."""
+        return self._lead.ahead
 
     # --- what goes out ---
 
@@ -170,16 +182,20 @@ class Share:
         """
         messages: list[Outgoing] = []
         for partition, counting in self._counting.items():
-            for partial in counting.sums.take():
-                messages += self._partial(partial)
+            partials = counting.sums.take()
+            counting.passed_ms = passed_ms(partials) or counting.passed_ms
+            passed = {partition: counting.passed_ms} if counting.passed_ms else {}
+            for partial in partials:
+                messages += self._partial(partial, passed)
                 messages += counting.log.put(
                     Key(partial.origin, "counting"),
                     {"by": self._by} | counting.sums.to_map(partial.origin),
                 )
             for origin in counting.sums.forget_before(read_to_ms.get(partition, 0) - FORGET_MS):
                 messages += counting.log.forget(origin)
-        if progress and read_to_ms:
+        if progress:
             messages += self._progress(read_to_ms)
+        self._lead.look(self._now_ms)
         for closing in self._closing.values():
             messages += self._close(closing)
         return messages
@@ -200,16 +216,21 @@ class Share:
         yield from (counting.books for counting in self._counting.values())
         yield from (closing.books for closing in self._closing.values())
 
-    def _partial(self, partial: Partial) -> Iterator[Outgoing]:
+    def _partial(self, partial: Partial, passed: Mapping[int, int]) -> Iterator[Outgoing]:
         host = partial.origin.host
         home = home_of(host, self._counts[self._topics.partials])
         for charts, part in partial.by_charts():
             key = f"{host}/{charts}".encode()
-            for value in part.messages({"by": self._by}):
+            for value in part.messages({"by": self._by, "passed_ms": passed}):
                 yield Outgoing(self._topics.partials, home, key, value)
 
     def _progress(self, read_to_ms: Mapping[int, int]) -> Iterator[Outgoing]:
-        value = pack({"v": VERSION, "kind": "progress", "read_to_ms": dict(read_to_ms)})
+        passed = {p: counting.passed_ms for p, counting in self._counting.items()}
+        known = {partition: moment_ms for partition, moment_ms in passed.items() if moment_ms}
+        if not (read_to_ms or known):
+            return
+        said = {"read_to_ms": dict(read_to_ms), "passed_ms": known}
+        value = pack({"v": VERSION, "kind": "progress", **said})
         for home in range(self._counts[self._topics.partials]):
             yield Outgoing(self._topics.partials, home, b"", value)
 
@@ -217,7 +238,9 @@ class Share:
         reducer = closing.reducer
         partitions = range(self._counts[self._topics.events])
         read_to_ms = min(closing.read_to_ms.get(partition, 0) for partition in partitions)
-        reducer.close(read_to_ms - self._late_ms, read_to_ms - SILENT_MS)
+        reducer.close(
+            read_to_ms - self._late_ms, read_to_ms - SILENT_MS, behind=bool(self._lead.ahead)
+        )
         for origin in reducer.forget_before(read_to_ms - FORGET_MS):
             yield from closing.log.forget(origin)
         for origin, closed in reducer.changes():
@@ -236,6 +259,7 @@ class _Counting:
 
     def __init__(self, sums: PartialSums, log: Changelog) -> None:
         self.sums, self.log, self.books = sums, log, RecountTotals()
+        self.passed_ms = 0
 
 
 class _Closing:

@@ -48,8 +48,10 @@ class Member:
         self.share.lose(*place)
         self.places.discard(place)
 
-    def read(self, most: int, now_ms: int) -> None:
-        for place in sorted(self.places):
+    def read(self, most: int, now_ms: int, *, waits: bool = False) -> None:
+        """Read so many messages of each partition; none of those that are ahead, if it waits."""
+        held = {(TOPICS.events, number) for number in self.share.ahead if waits}
+        for place in sorted(self.places - held):
             at = self._ends[place]
             values = self._group.messages[place][at : at + most]
             self.share.take(*place, values, now_ms)
@@ -57,8 +59,7 @@ class Member:
 
     def commit(self, now_ms: int, *, progress: bool = True) -> None:
         """Write what there is to say, with the offsets, all or nothing."""
-        reached = {p: now_ms for topic, p in self.places if topic == TOPICS.events}
-        messages = self.share.turn(reached, progress=progress)
+        messages = self.share.turn(self._reached(now_ms), progress=progress)
         self._group.write(messages, {place: self._ends[place] for place in self.places})
         self.share.written()
         self._group.told += self.told
@@ -66,15 +67,22 @@ class Member:
 
     def abort(self, now_ms: int) -> None:
         """Do all that is done for a commit, which does not come about."""
-        self.share.turn({p: now_ms for topic, p in self.places if topic == TOPICS.events},
-                        progress=True)  # fmt: skip
+        self.share.turn(self._reached(now_ms), progress=True)
         self.told.clear()
         for place in self.places:
             self.gain(place)
 
+    def _reached(self, now_ms: int) -> dict[int, int]:
+        """Return up to when the partitions of the events were read that have no more."""
+        mine = [place for place in self.places if place[0] == TOPICS.events]
+        return {place[1]: now_ms for place in mine if self._is_at_end(place)}
+
+    def _is_at_end(self, place: tuple[str, int]) -> bool:
+        return self._ends[place] == len(self._group.messages[place])
+
     @property
     def at_end(self) -> bool:
-        return all(self._ends[place] == len(self._group.messages[place]) for place in self.places)
+        return all(map(self._is_at_end, self.places))
 
 
 class Group:

@@ -3,7 +3,7 @@
 Rim: touches a broker through confluent-kafka.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -108,6 +108,10 @@ class Connection:
         if less := self._held - held:
             self.consumer.resume([TopicPartition(*place) for place in less])
         self._held = held
+
+    def release(self, places: Iterable[tuple[str, int]]) -> None:
+        """Hold some partitions no longer: they are given up."""
+        self.hold(self._held - set(places))
 
     def take(self, error: KafkaError, topic: str, *, grouped: bool) -> None:
         """Take an error that came in place of a message, other than the end of a partition.

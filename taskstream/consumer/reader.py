@@ -5,7 +5,7 @@ Rim: touches a broker through confluent-kafka. It knows nothing of what the mess
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from confluent_kafka import (
@@ -209,6 +209,7 @@ class Reader:
             self._give_up(pairs)
 
     def _give_up(self, taken: Sequence[TopicPartition]) -> None:
+        self._connection.release((one.topic, one.partition) for one in taken)
         self._consumer.incremental_unassign(list(taken))
         for one in taken:
             place = Place(one.topic, one.partition)
@@ -323,9 +324,9 @@ class Reader:
         over |= end >= limit
         (self._at_end.add if over else self._at_end.discard)(place)
 
-    def hold(self, places: Collection[Place]) -> None:
-        """Without a group: read nothing of some partitions until the next call."""
-        self._connection.hold(places)
+    def hold(self, places: Iterable[Place]) -> None:
+        """Read nothing of some partitions, of those that it has, until the next call."""
+        self._connection.hold(self._places & set(places))
 
     # --- how far ---
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from taskstream.batch import Origin
-from taskstream.lead import BOUND_S, PATIENCE_MS, Lead
+from taskstream.lead import AT_END_MS, BOUND_S, PATIENCE_MS, GroupLead, Lead, passed_ms
 from taskstream.partial import Partial
 from tests.synthetic import ORIGIN
 
@@ -106,3 +107,72 @@ def test_what_is_forgotten_holds_nobody(lead):
     lead.forget([ORIGIN])
     lead.look(["a", "b"], 0)
     assert not lead.behind
+
+
+# --- of a group ----------------------------------------------------------------------------------
+
+NOW_MS = WALL_S * 1000
+BOUND_MS = BOUND_S * 1000
+
+
+def test_in_a_group_a_partition_that_is_ahead_waits_until_the_other_is_near():
+    lead = GroupLead(2)
+    lead.passed(0, BOUND_MS + 1, NOW_MS)
+    lead.look(NOW_MS)
+    assert lead.ahead == {0}, "of the other nothing is known yet"
+    lead.passed(1, 1, NOW_MS)
+    lead.look(NOW_MS)
+    assert lead.ahead == set()
+    lead.passed(0, BOUND_MS + 2, NOW_MS)
+    lead.look(NOW_MS)
+    assert lead.ahead == {0}
+
+
+def test_in_a_group_nobody_waits_for_what_was_at_its_end_a_moment_ago():
+    lead = GroupLead(2)
+    lead.passed(0, 9 * BOUND_MS, NOW_MS)
+    lead.passed(1, 1, NOW_MS)
+    lead.at_end(1, NOW_MS)
+    lead.look(NOW_MS + AT_END_MS)
+    assert lead.ahead == set()
+    lead.look(NOW_MS + AT_END_MS + 1)
+    assert lead.ahead == {0}
+
+
+def test_in_a_group_what_gives_nothing_for_a_minute_is_waited_for_no_longer():
+    lead = GroupLead(2)
+    lead.passed(0, 9 * BOUND_MS, NOW_MS)
+    lead.passed(1, 1, NOW_MS)
+    for later_ms, ahead in ((0, {0}), (PATIENCE_MS - 1, {0}), (PATIENCE_MS, set())):
+        lead.passed(1, 1, NOW_MS + later_ms)  # the same again
+        lead.look(NOW_MS + later_ms)
+        assert lead.ahead == ahead, later_ms
+
+
+def test_in_a_group_what_waited_for_others_is_waited_for_in_its_turn():
+    lead = GroupLead(2)
+    lead.passed(0, 5 * BOUND_MS, NOW_MS)
+    for later_ms in range(0, 2 * PATIENCE_MS, 1000):
+        lead.passed(1, later_ms, NOW_MS + later_ms)
+        lead.look(NOW_MS + later_ms)
+        assert lead.ahead == {0}
+    lead.passed(1, 9 * BOUND_MS, NOW_MS + 2 * PATIENCE_MS)
+    lead.look(NOW_MS + 2 * PATIENCE_MS)
+    assert lead.ahead == {1}
+
+
+def test_in_a_group_there_is_always_a_partition_to_read():
+    random = np.random.default_rng(7)
+    lead = GroupLead(5)
+    for turn in range(500):
+        lead.passed(
+            int(random.integers(5)), int(random.integers(20)) * BOUND_MS // 4, NOW_MS + turn
+        )
+        lead.look(NOW_MS + turn)
+        assert len(lead.ahead) < 5
+
+
+def test_a_partition_was_read_as_far_as_the_run_of_which_the_least_is_known():
+    assert passed_ms([at(50), at(20, OTHER, ahead_s=10)]) == (WALL_S + 30) * 1000
+    assert passed_ms([Partial(ORIGIN, 0)]) is None
+    assert passed_ms([]) is None

@@ -16,6 +16,7 @@ from taskstream.share import Share
 from tests.agent_run import CHOICE, HOST, Keeper, Run
 from tests.agent_run import drawn as drawn_of
 from tests.fleet import HOMES, TOPICS, Group
+from tests.plain import map_of
 from tests.unit.test_recount import recount
 
 HOSTS = 3
@@ -33,6 +34,12 @@ def events(runs: list[Run], shape: str = "event") -> dict[int, list[bytes]]:
         for place, values in run.partitions(shape).items():
             found[place.partition] += values
     return dict(found)
+
+
+def when(value: bytes) -> int:
+    """Return the time of a message: of an event, or of a report."""
+    boot_ns: int = map_of(value)["boot_ns"]
+    return boot_ns
 
 
 def finish(group: Group) -> None:
@@ -159,6 +166,26 @@ def test_a_partial_sum_is_cut_into_messages_that_a_broker_takes_and_nothing_chan
         found.append(([drawn_of(run.origin, interval) for interval in told], closing.again))
     assert found[0][0] == run.drawn
     assert found[1] == found[2] == found[0]
+
+
+@pytest.mark.parametrize("pace", [20, 60])
+def test_a_quiet_host_has_no_late_events_where_members_are_hours_apart(pace):
+    """One member reads hours of it at once, the other a little at a time."""
+    run = Run(tasks=900, seconds=12 * 3600, every_s=60, commands=3, step_ns=20 * 10**9)
+    sorted_ = {number: sorted(values, key=when) for number, values in events([run]).items()}
+    group = Group(sorted_, CHOICE)
+    fast, slow = group.join(), group.join()
+    for place in group.messages:
+        (slow if place[1] == 1 else fast).gain(place)
+    for now_ms in range(1_790_000_000_000, 1_790_000_000_000 + 100_000, 1000):
+        for member, most in ((fast, 1 << 30), (slow, pace)):
+            member.read(most, now_ms, waits=True)
+            member.commit(now_ms)
+    told = [(interval.end_ns, interval.counts) for _, interval in group.told]
+    assert told == [(interval.end_ns, interval.counts) for interval in run.intervals]
+    totals = [member.share.totals for member in group.members]
+    assert sum(one.late + one.unreported + one.missing for one in totals) == 0
+    assert sum(one.events for one in totals) == 3600
 
 
 def test_partial_sums_are_keyed_by_host_and_charts_and_those_of_a_host_lie_together(runs):
