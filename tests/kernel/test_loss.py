@@ -159,7 +159,7 @@ def test_what_finds_no_window_is_counted_as_unplaced(record: Record, programs: P
 
 
 def test_an_emptied_window_makes_room_for_a_later_one(record: Record, programs: Programs) -> None:
-    width = 10_000_000
+    width = 7_000_000
     recorder = record(window_ns=width)
     emptied = recorder.source.origin.run_ns // width
     placed = np.zeros(len(COUNTS), np.uint64)
