@@ -142,8 +142,9 @@ def _numbers_of(
         data = differences.tobytes()
     else:
         data = values.tobytes()
-        if len(data) >= _CONSTANT_FROM and data == data[:size] * len(values):
-            return column.constant_head, data[:size]
+        first = data[:size]
+        if len(data) >= _CONSTANT_FROM and data.endswith(first) and data == first * len(values):
+            return column.constant_head, first
     if size == 8 and len(data) >= _SPLIT_FROM:
         return column.split_head, np.frombuffer(data, "u1").reshape(-1, size).T.tobytes()
     return column.head, data
