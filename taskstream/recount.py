@@ -56,7 +56,7 @@ class Recounter:
         self.totals = RecountTotals()
         self._choice, self._rules, self._now_ms = choice, rules, now_ms
         self._late_ms = int(late_s * 1000)
-        self._decoder = MessageDecoder()
+        self._decoder = MessageDecoder(args=rules is not None)  # command lines are for rules alone
         self._parts: dict[Place, PartialSums] = {}
         self._lead: Lead[Place] = Lead()
         self._reducer = Reducer(choice, outlet, self.totals, window_ns=window_s * SECOND_NS)

@@ -64,7 +64,7 @@ class Share:
         self._late_ms = int(late_s * 1000)
         self._window_ns = window_s * SECOND_NS
         self._by = asdict(choice) | {"window_s": window_s, "format": FORMAT}
-        self._decoder = MessageDecoder()
+        self._decoder = MessageDecoder(args=False)
         self._counting: dict[int, _Counting] = {}
         self._closing: dict[int, _Closing] = {}
         self._lead = GroupLead(counts[topics.events])

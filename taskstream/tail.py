@@ -77,11 +77,15 @@ def _plain_args(raw: bytes) -> ExecText | None:
 class Tails:
     """Knows tails by number.
 
+    Args:
+        args: Read the arguments of execs, too.
+
     Attributes:
         known: Tails by number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, args: bool = True) -> None:
+        self._args = args
         self.known: list[Tail] = []
         self._numbers: dict[Tail, int] = {}
         self._read: dict[frozenset[str], dict[bytes, int]] = {}
@@ -115,16 +119,28 @@ class Tails:
             not whole; and the arguments of each exec, nothing for events of other kinds.
         """
         read = self._read.setdefault(names, {})
-        if names >= _ARGS:
-            bits = flags.tolist()
-            both = [self._read_exec(*one, names, read) for one in zip(raws, bits, strict=True)]
-            return np.array([number for number, _ in both], np.intp), [args for _, args in both]
+        if not names >= _ARGS:
+            return self._looked_up(raws, names, read), []
+        if not self._args:
+            heads = [raw.partition(_FILENAME)[0] for raw in raws]
+            numbers = self._looked_up(heads, names - _ARGS, read)
+            for row in np.flatnonzero(numbers < 0).tolist():
+                numbers[row] = self._read_whole(raws[row], names, int(flags[row]))[0]
+            return numbers, []
+        bits = flags.tolist()
+        both = [self._read_exec(*one, names, read) for one in zip(raws, bits, strict=True)]
+        return np.array([number for number, _ in both], np.intp), [args for _, args in both]
+
+    def _looked_up(
+        self, raws: Sequence[bytes], names: frozenset[str], read: dict[bytes, int]
+    ) -> NDArray[np.intp]:
+        """Return the numbers of tails without arguments, -1 where it is none."""
         numbers = list(map(read.get, raws))
         if None in numbers:
             for raw in {raw for raw, number in zip(raws, numbers, strict=True) if number is None}:
                 read[raw] = self._read_whole(raw, names, 0)[0]
             numbers = list(map(read.get, raws))
-        return np.array(numbers, np.intp), []
+        return np.array(numbers, np.intp)
 
     def _read_exec(
         self, raw: bytes, flags: int, names: frozenset[str], read: dict[bytes, int]

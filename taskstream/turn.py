@@ -6,7 +6,7 @@ knows beforehand; so it is learned from how long the last transactions took.
 
 __all__ = ["FIRST_MESSAGES", "LEAST_BYTES", "MOST_BYTES", "TurnSize", "most_messages"]
 
-MOST_MESSAGES = 50_000
+MOST_MESSAGES = 10_000
 MOST_EVENTS = 100_000
 """How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
 

@@ -4,8 +4,11 @@ Rim: touches a broker through confluent-kafka. It knows nothing of what the mess
 """
 
 import time
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress, count, pairwise
+from operator import ne, or_
 from typing import Any, Self
 
 from confluent_kafka import (
@@ -275,42 +278,53 @@ class Reader:
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
         """
-        connection = self._connection
-        values: defaultdict[tuple[Any, Any], list[bytes]] = defaultdict(list)
-        last: dict[tuple[Any, Any], Message] = {}
-        eofs: dict[tuple[Any, Any], int] = {}
+        values: defaultdict[Place, list[bytes]] = defaultdict(list)
         self._moved.clear()
         messages = self._consumer.consume(most, timeout_s)
         if self._failure is not None:
             raise self._failure
-        for message in messages:
-            # (A Place would cost as much as all the rest.)
-            place: tuple[Any, Any] = message.topic(), message.partition()
-            error = message.error()
-            if error is None:
-                connection.trouble = ""
-                if self._end_of and (message.offset() or 0) >= self._end_of.get(place, _FOR_EVER):
-                    self._at_end.add(Place(*place))
-                    self._passed.add(Place(*place))
-                    continue
-                values[place].append(message.value() or b"")
-                last[place] = message
-            elif error.code() == KafkaError._PARTITION_EOF:
-                eofs[place] = message.offset() or 0
-            else:
-                connection.take(error, place[0] or "", grouped=self._group is not None)
-        for where, message in last.items():
-            self._reach(Place(*where), (message.offset() or 0) + 1)
-        for where, end in eofs.items():
-            self._reach(Place(*where), end, eof=True)
+        failed = list(compress(messages, map(Message.error, messages)))
+        good = [message for message in messages if message.error() is None] if failed else messages
+        if good:
+            self._connection.trouble = ""
+        for place, run in _runs(good):
+            values[place] += self._within_limit(place, run)
+        self._take(failed)
         if back := self._moved & self._places:
             self._rewind(back)
         self._reached.look(self._places, self.ends)
         return [
-            Stretch(Place(*where), listed, self.ends[Place(*where)])
-            for where, listed in values.items()
-            if where in self._places - self._moved
+            Stretch(place, listed, self.ends[place])
+            for place, listed in values.items()
+            if listed and place in self._places - self._moved
         ]
+
+    def _within_limit(self, place: Place, run: list[Message]) -> list[bytes]:
+        """Return the values of messages that come one after another, but for those past a limit."""
+        limit = self._end_of.get(place, _FOR_EVER)
+        past = _offset(run[-1]) >= limit
+        if past:
+            run = run[: bisect_left(run, limit, key=_offset)]
+        if run:
+            self._reach(place, _offset(run[-1]) + 1)
+        if past and place in self._places - self._moved:
+            self._at_end.add(place)
+            self._passed.add(place)
+        return [value or b"" for value in map(Message.value, run)]
+
+    def _take(self, failed: Sequence[Message]) -> None:
+        """Take what came in place of messages.
+
+        Raises:
+            BrokerError: reading is refused, or the connection is lost for good.
+        """
+        for message in failed:
+            error, topic = message.error(), message.topic() or ""
+            assert error is not None
+            if error.code() != KafkaError._PARTITION_EOF:
+                self._connection.take(error, topic, grouped=self._group is not None)
+            else:
+                self._reach(Place(topic, message.partition() or 0), _offset(message), eof=True)
 
     def _reach(self, place: Place, end: int, *, eof: bool = False) -> None:
         """Take note of how far a partition was read, and whether that is its present end."""
@@ -398,3 +412,18 @@ class Reader:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def _offset(message: Message) -> int:
+    return message.offset() or 0
+
+
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[Place, list[Message]]]:
+    """Yield messages of the same partition that come one after another, with the partition."""
+    # (No step of ours for each message: it would cost as much as librdkafka's.)
+    topics = list(map(Message.topic, messages))
+    partitions = list(map(Message.partition, messages))
+    others = map(or_, map(ne, topics, topics[1:]), map(ne, partitions, partitions[1:]))
+    edges = [0, *compress(count(1), others), len(messages)] if messages else []
+    for start, end in pairwise(edges):
+        yield Place(topics[start] or "", partitions[start] or 0), list(messages[start:end])

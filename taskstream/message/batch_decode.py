@@ -34,8 +34,12 @@ from taskstream.record import CALLS, KINDS, RECORD, VERSION
 __all__ = ["BatchHead", "decode_batch", "read_head"]
 
 
-def decode_batch(value: bytes) -> Batch:
+def decode_batch(value: bytes, *, args: bool = True) -> Batch:
     """Decode a `batch` message of any version; its events come back by boot_ns, cpu, seq.
+
+    Args:
+        value: The message.
+        args: Read the arguments of execs, too; otherwise no look is taken at their columns.
 
     Raises:
         MessageError: it is none.
@@ -50,8 +54,10 @@ def decode_batch(value: bytes) -> Batch:
                 f"a message of schema version {message['v']}; this program reads up to "
                 f"{BATCH_VERSION}: install a newer one"
             )
-        read = batch_rows.read_events if message["v"] == 1 else _read_events
-        records, texts, places = read(message)
+        if message["v"] == 1:
+            records, texts, places = batch_rows.read_events(message)
+        else:
+            records, texts, places = _read_events(message, args=args)
         labels = _read_labels(message, places, len(records))
         head = _head(message)
         shift = int(np.int64(head.wall_ns - number(message["clock"], "boot_ns")))
@@ -119,7 +125,7 @@ def _read_labels(
 
 
 def _read_events(
-    message: dict[str, Any],
+    message: dict[str, Any], *, args: bool
 ) -> tuple[NDArray[np.void], dict[tuple[int, int], ExecText], NDArray[np.integer] | None]:
     """Return records, the arguments of execs, and the place of each record's label."""
     groups, columns = message["groups"], message["columns"]
@@ -145,7 +151,7 @@ def _read_events(
     records["version"] = VERSION
     records["comm"] = comms
     _fill(records, columns, batch_columns(tuple(shapes)), bounds)
-    told = with_args(shapes)
+    told = with_args(shapes) if args else ()
     texts = _read_args(columns, records, bounds, told) if told else {}
     places = _numbers(columns["label"], "u32", bounds[-1]) if "label" in columns else None
     return records, texts, places

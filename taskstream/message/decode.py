@@ -7,10 +7,11 @@ of ours is given back with the reason, never skipped in silence.
 """
 
 import json
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from taskstream.errors import MessageError
 from taskstream.message.batch_decode import decode_batch
 from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import RowTemplate, members_of, pack
+from taskstream.message.joined import PREFIX, Joined
 from taskstream.message.json import dump
 from taskstream.message.member import number, text, text_list
 from taskstream.message.shape import (
@@ -41,7 +43,6 @@ from taskstream.text import unescape
 __all__ = ["Decoded", "MessageDecoder"]
 
 _ARGS_LOST = FLAGS["args_lost"].mask
-_PREFIX_BYTES = 16
 _NAMES = frozenset(RECORD.names or ())
 _T = TypeVar("_T")
 _BATCHES = tuple(
@@ -84,21 +85,33 @@ class _Rows:
         texts: filename and argv of execs, by row.
     """
 
-    def __init__(self, count: int, known: Tails) -> None:
+    def __init__(self, values: Sequence[bytes], known: Tails) -> None:
+        self._values, count = values, len(values)
         self.known = known
         self.records = np.zeros(count, RECORD)
         self.tails = np.full(count, -1)
         self.run_ns = np.zeros(count, np.uint64)
         self.wall_ns = np.zeros(count, np.uint64)
-        self.texts: dict[int, ExecText] = {}
+        self.texts: dict[int, ExecText | None] = {}
+
+    @cached_property
+    def joined(self) -> Joined:
+        """The messages; batches, which are long, are not joined for nothing."""
+        return Joined(self._values)
 
 
 class MessageDecoder:
-    """Decodes messages; it remembers the shapes that it has met."""
+    """Decodes messages; it remembers the shapes that it has met.
 
-    def __init__(self) -> None:
+    Args:
+        args: Read the arguments of execs, too. Without them there is a third less to do; that
+            they are whole texts is seen to only where messages are read one by one.
+    """
+
+    def __init__(self, *, args: bool = True) -> None:
         self._shapes: dict[bytes, list[_Shape]] = {}
-        self._tails = Tails()
+        self._args = args
+        self._tails = Tails(args=args)
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
         """Decode messages of any shape, of any hosts, mixed.
@@ -108,24 +121,23 @@ class MessageDecoder:
         """
         decoded = Decoded()
         self._tails.trim()
-        by_prefix: defaultdict[bytes, list[int]] = defaultdict(list)
-        for position, value in enumerate(values):
-            by_prefix[value[:_PREFIX_BYTES]].append(position)
-        rows = _Rows(len(values), self._tails)
-        for prefix, positions in by_prefix.items():
-            rest = positions
-            for shape in self._shapes.get(prefix, ()):
-                rest = _read_columns(values, rest, shape, rows)
-            left = deque(rest)
-            while left:
-                position = left.popleft()
-                try:
-                    learned = self._read_one(values[position], position, rows, decoded)
-                except MessageError as error:
-                    decoded.rejected.append((position, error))
-                    continue
-                if learned is not None:
-                    left = deque(_read_columns(values, list(left), learned, rows))
+        rows = _Rows(values, self._tails)
+        if self._shapes:
+            prefixes = rows.joined.prefixes()
+            for prefix, shapes in self._shapes.items():
+                positions = np.flatnonzero(prefixes == np.frombuffer(prefix, PREFIX))
+                for shape in shapes:
+                    positions = _read_columns(positions, shape, rows)
+        left = deque(np.flatnonzero(rows.tails < 0).tolist())
+        while left:
+            position = left.popleft()
+            try:
+                learned = self._read_one(values[position], position, rows, decoded)
+            except MessageError as error:
+                decoded.rejected.append((position, error))
+                continue
+            if learned is not None:
+                left = deque(_read_columns(np.array(left, np.intp), learned, rows).tolist())
         decoded.batches += _batches(rows)
         return decoded
 
@@ -134,7 +146,7 @@ class MessageDecoder:
     ) -> _Shape | None:
         """Read a message by itself; return the shape of its like, if it was not known."""
         if value.startswith(_BATCHES, 1):
-            decoded.batches.append(decode_batch(value))
+            decoded.batches.append(decode_batch(value, args=self._args))
             return None
         as_json = value[:1] == b"{"  # no map begins so in MessagePack
         event = _checked(_loaded(value) if as_json else _unpacked(value))
@@ -144,7 +156,7 @@ class MessageDecoder:
         elif kind == "batch" and as_json:
             raise MessageError("a batch as JSON: there is no such message")
         elif kind == "batch":
-            decoded.batches.append(decode_batch(value))
+            decoded.batches.append(decode_batch(value, args=self._args))
         else:
             _read_event(event, position, rows)
             return None if as_json else self._learn(value, event)
@@ -152,7 +164,7 @@ class MessageDecoder:
 
     def _learn(self, value: bytes, event: dict[str, Any]) -> _Shape | None:
         """Remember the shape of an event, if our encoder would write it so."""
-        kind, call, prefix = event["kind"], event.get("call"), value[:_PREFIX_BYTES]
+        kind, call, prefix = event["kind"], event.get("call"), value[: PREFIX.itemsize]
         flags = event["flags"] & deciding_mask(kind)
         texts = frozenset(f.wire for f in record.text_fields(kind) if f.wire in event)
         columns = columns_of(kind, flags, call)
@@ -171,19 +183,15 @@ class MessageDecoder:
 
 
 def _matching(
-    values: Sequence[bytes], positions: list[int], shape: _Shape
-) -> tuple[list[int], NDArray[np.uint8]]:
+    positions: NDArray[np.intp], shape: _Shape, rows: _Rows
+) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
     """Return those messages whose rows are of a shape, and the rows."""
     template, width = shape.template, shape.template.width
-    long = [p for p in positions if len(values[p]) > width]
-    heads = b"".join([values[p][:width] for p in long])
-    matrix = np.frombuffer(heads, np.uint8).reshape(-1, width)
-    matching = template.matches(matrix)
-    matching &= template.view(matrix)["flags"] & deciding_mask(shape.kind) == shape.flags
-    if matching.all():
-        return long, matrix
-    rows = np.flatnonzero(matching)
-    return [long[row] for row in rows.tolist()], matrix[rows]
+    long = positions[rows.joined.lengths[positions] > width]
+    heads = rows.joined.heads(width, long)
+    matching = template.matches(heads)
+    matching &= template.view(heads)["flags"] & deciding_mask(shape.kind) == shape.flags
+    return (long, heads) if matching.all() else (long[matching], heads[matching])
 
 
 def _records_of(view: NDArray[np.void], shape: _Shape) -> NDArray[np.void]:
@@ -197,30 +205,23 @@ def _records_of(view: NDArray[np.void], shape: _Shape) -> NDArray[np.void]:
     return records
 
 
-def _read_columns(
-    values: Sequence[bytes], positions: list[int], shape: _Shape, rows: _Rows
-) -> list[int]:
+def _read_columns(positions: NDArray[np.intp], shape: _Shape, rows: _Rows) -> NDArray[np.intp]:
     """Read the messages of a shape; return the positions of the others."""
-    taken, matrix = _matching(values, positions, shape)
-    width = shape.template.width
-    flags = shape.template.view(matrix)["flags"]
-    tails, args = rows.known.read([values[p][width:] for p in taken], shape.texts, flags)
-    if (tails < 0).any():
-        ours = np.flatnonzero(tails >= 0)
-        matrix, tails = matrix[ours], tails[ours]
-        taken = [taken[row] for row in ours.tolist()]
-        args = [args[row] for row in ours.tolist()] if args else args
-    if not taken:
+    taken, heads = _matching(positions, shape, rows)
+    view = shape.template.view(heads)
+    raws = rows.joined.tails(shape.template.width, taken)
+    tails, args = rows.known.read(raws, shape.texts, view["flags"])
+    ours = tails >= 0
+    if not ours.all():
+        taken, view, tails = taken[ours], view[ours], tails[ours]
+        args = list(compress(args, ours.tolist()))
+    if not len(taken):
         return positions
-    view = shape.template.view(matrix)
-    put(rows.records, np.array(taken), _records_of(view, shape))
+    put(rows.records, taken, _records_of(view, shape))
     rows.run_ns[taken], rows.wall_ns[taken] = view["run_ns"], view["wall_ns"]
     rows.tails[taken] = tails
-    if args:
-        for position, given in zip(taken, args, strict=True):
-            if given is not None:
-                rows.texts[position] = given
-    return [p for p in positions if rows.tails[p] < 0] if len(taken) < len(positions) else []
+    rows.texts.update(zip(taken.tolist(), args, strict=True) if args else ())
+    return positions[rows.tails[positions] < 0]
 
 
 def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
@@ -231,8 +232,7 @@ def _read_event(event: dict[str, Any], position: int, rows: _Rows) -> None:
         if event["kind"] == "exec" and not event["flags"] & _ARGS_LOST:
             text(event, "filename"), text_list(event, "argv")
         tail, args = Tail.of(event), args_of(event)
-        if args is not None and event["kind"] == "exec":
-            rows.texts[position] = args
+        rows.texts[position] = args
         rows.tails[position] = rows.known.enter(tail)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MessageError(f"a {event['kind']} event lacks or spoils a member: {error!r}") from None
@@ -383,13 +383,11 @@ def _texts_of(
     rows: _Rows, batches: list[NDArray[np.intp]]
 ) -> list[dict[tuple[int, int], ExecText]]:
     """Return the arguments of the execs of each batch, by cpu and seq."""
-    batch_of = np.zeros(len(rows.tails), np.intp)
-    for at, members in enumerate(batches):
-        batch_of[members] = at
-    texts: list[dict[tuple[int, int], ExecText]] = [{} for _ in batches]
-    execs = np.array(sorted(rows.texts), np.intp)
-    records = take(rows.records, execs)
-    places = zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
-    for place, at, row in zip(places, batch_of[execs].tolist(), execs.tolist(), strict=True):
-        texts[at][place] = rows.texts[row]
+    texts = []
+    for members in batches:
+        execs = members[rows.records["kind"][members] == KINDS["exec"]]
+        records = take(rows.records, execs)
+        places = zip(records["cpu"].tolist(), records["seq"].tolist(), strict=True)
+        listed = zip(places, map(rows.texts.get, execs.tolist()), strict=True)
+        texts.append({place: text for place, text in listed if text is not None})
     return texts

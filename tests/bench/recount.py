@@ -95,7 +95,7 @@ def _read(cluster: KafkaCluster, topic: str, events: int) -> tuple[float, int]:
     """Return ns/event, and the memory of this process at the end, in KiB."""
     choice = Choice(apps=True, commands=True, users=True)
     start_ns = time.perf_counter_ns()
-    with Reader(cluster.bootstrap, [topic]) as reader:
+    with Reader(cluster.bootstrap, [topic], to_end=True) as reader:
         recounter = Recounter(choice, _Nowhere(), late_s=10)
         recounter.topic(reader, lambda: False, exit_at_end=True)
     spent_ns = time.perf_counter_ns() - start_ns

@@ -175,6 +175,20 @@ def test_a_message_with_spoilt_bytes_is_rejected_or_read_and_never_more(pair):
 
 
 @given(spoilt())
+def test_without_arguments_a_spoilt_message_is_rejected_or_read_and_never_more(pair):
+    """It takes what the whole decoder takes; of the rest, what is spoilt in the arguments alone."""
+    sample, value = pair
+    decoder = MessageDecoder(args=False)
+    decoder.decode([sample])
+    whole, found = decode([value]), decoder.decode([value])
+    assert len(found.rejected) + len(found.batches) + len(found.reports) == 1
+    assert len(found.rejected) <= len(whole.rejected)
+    if whole.batches:
+        ((one,), (other,)) = whole.batches, found.batches
+        assert one.records.tobytes() == other.records.tobytes()
+
+
+@given(spoilt())
 def test_what_a_decoder_has_read_before_decides_nothing(pair):
     sample, value = pair
     learned = MessageDecoder()

@@ -17,7 +17,17 @@ from taskstream.message.encode import EventEncoder
 from taskstream.record import FLAGS, KINDS, VERSION
 from taskstream.report import Report
 from tests.plain import events_of
-from tests.synthetic import ORIGIN, WALL_OFFSET_NS, batch, bits, each_kind, event, known, lives
+from tests.synthetic import (
+    ORIGIN,
+    WALL_OFFSET_NS,
+    batch,
+    bits,
+    each_kind,
+    event,
+    known,
+    labelled,
+    lives,
+)
 
 SHAPES: dict[str, Callable[[Batch], list[bytes]]] = {
     "event": lambda given: EventEncoder(given.origin).encode(given).values,
@@ -75,6 +85,49 @@ def test_a_decoder_that_knows_the_shapes_reads_the_same_as_a_new_one(encode):
     given = each_kind()
     for _ in range(3):
         assert known(decoder.decode(encode(given)).batches) == known(given)
+
+
+def without_args(batches: list[Batch]) -> list[tuple[Any, ...]]:
+    """Return what batches hold but for the arguments of execs."""
+    return [
+        (
+            b.origin,
+            b.wall_offset_ns,
+            b.records.tobytes(),
+            b.labels and b.labels.rows.tolist(),
+        )
+        for b in batches
+    ]
+
+
+@pytest.mark.parametrize("given", [each_kind(), labelled(each_kind()), lives(64)], ids=len)
+def test_a_decoder_that_does_without_arguments_finds_all_else(encode, given):
+    decoder = MessageDecoder(args=False)
+    values = encode(given)
+    (whole,) = decode(values).batches
+    for _ in range(3):
+        (found,) = decoder.decode(values).batches
+        assert without_args([found]) == without_args([whole])
+        assert (found.labels and found.labels.table) == (whole.labels and whole.labels.table)
+    assert whole.texts
+    assert not decoder.decode(values).batches[0].texts
+
+
+@pytest.mark.parametrize("spoilt", ["host", "comm"])
+def test_arguments_in_front_or_their_key_within_a_text_lead_nobody_astray(spoilt):
+    """The bytes of the key `filename` end a letter, too: è is c3 a8."""
+    first = one("exec")
+    last = {name: first.pop(name) for name in ("host", "boot_id", "comm")}
+    reordered = msgpack.packb(first | last)
+    inside = msgpack.packb(one("exec") | {spoilt: "\u00e8filename"})
+    for args in (True, False):
+        decoder = MessageDecoder(args=args)
+        decoder.decode(SHAPES["event"](batch(event("exec"))))
+        for value in (reordered, inside):
+            assert without_args(decoder.decode([value]).batches) == without_args(
+                decode([value]).batches
+            )
+            assert not decoder.decode([value]).rejected
 
 
 def test_records_come_back_with_this_schema_version(encode):
