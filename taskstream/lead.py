@@ -4,8 +4,12 @@ Pure: the time is passed in. Whoever reads a topic from far back may be hours fu
 partition than in another, of a host that does little within a single portion. What the others hold
 of a run is not missing then, and nothing of it is old: those that are ahead wait for them. Times of
 different hosts are compared only where a partition holds nothing of a run, since clocks differ.
+
+A partition that was at its end at a moment is as far as anything had been read by then: who is
+ahead of that has read what was published since, and there may be more of it in the other.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
@@ -19,10 +23,7 @@ BOUND_S = 3_600
 """How far a partition may be ahead: half of what `taskstream.closing` keeps open."""
 
 PATIENCE_MS = 60_000
-"""For how long a partition that gives nothing is waited for."""
-
-AT_END_MS = 10_000
-"""A partition that was at its end so lately has nothing that others would wait for."""
+"""For how long a partition is waited for that gives nothing and is not at its end."""
 
 
 _Place = TypeVar("_Place", bound=Hashable)
@@ -101,6 +102,30 @@ class Lead(Generic[_Place]):
             self._offsets_s.pop(origin, None)
 
 
+class _Front:
+    """How far anything was read, by moment."""
+
+    def __init__(self) -> None:
+        self._moments_ms: list[int] = []
+        self._values: list[int] = []
+
+    def reach(self, value: int, now_ms: int) -> None:
+        """Take note of how far something was read."""
+        if not self._values or value > self._values[-1]:
+            self._moments_ms.append(now_ms)
+            self._values.append(value)
+
+    def at(self, moment_ms: int) -> int:
+        """Return how far it had been read by a moment; 0 if that is not known."""
+        found = bisect_right(self._moments_ms, moment_ms)
+        return self._values[found - 1] if found else 0
+
+    def forget_before(self, moment_ms: int) -> None:
+        """Forget what it was before a moment."""
+        first = max(0, bisect_right(self._moments_ms, moment_ms) - 1)
+        del self._moments_ms[:first], self._values[:first]
+
+
 class GroupLead:
     """Compares how far the members of a group have read, as they say.
 
@@ -120,11 +145,13 @@ class GroupLead:
         self._passed_ms: dict[int, int] = {}
         self._given_ms: dict[int, int] = {}
         self._at_end_ms: dict[int, int] = {}
+        self._front = _Front()
 
     def passed(self, partition: int, moment_ms: int, now_ms: int) -> None:
         """Take note of how far a partition was read: `passed_ms` of what it gave last."""
         if self._passed_ms.get(partition) != moment_ms:
             self._passed_ms[partition], self._given_ms[partition] = moment_ms, now_ms
+            self._front.reach(moment_ms, now_ms)
 
     def at_end(self, partition: int, moment_ms: int) -> None:
         """Take note that all was read of a partition that had been published up to a moment."""
@@ -136,13 +163,14 @@ class GroupLead:
         for partition in self._partitions:
             if partition in self.ahead:
                 self._given_ms[partition] = now_ms  # it could give nothing
-            given_ms = self._given_ms.setdefault(partition, now_ms)
-            at_end_ms = self._at_end_ms.get(partition, now_ms - AT_END_MS - 1)
-            if now_ms - at_end_ms > AT_END_MS and now_ms - given_ms < PATIENCE_MS:
-                awaited.append(self._passed_ms.get(partition, 0))
+            at_end_ms = self._at_end_ms.get(partition, 0)
+            given_ms = max(self._given_ms.setdefault(partition, now_ms), at_end_ms)
+            if now_ms - given_ms < PATIENCE_MS:
+                awaited.append(max(self._passed_ms.get(partition, 0), self._front.at(at_end_ms)))
         bound_ms = min(awaited, default=now_ms) + BOUND_S * 1000
         passed = self._passed_ms.items() if awaited else ()
         self.ahead = {partition for partition, moment_ms in passed if moment_ms > bound_ms}
+        self._front.forget_before(now_ms - PATIENCE_MS)
 
 
 def passed_ms(partials: Iterable[Partial]) -> int | None:

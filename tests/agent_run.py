@@ -53,10 +53,10 @@ CONTEXTS = {chart.context for chart in CHARTS}
 class Groups:
     """Counts and labels as an agent does."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_ns: int = SECOND) -> None:
         self.cgroups = CgroupNames(scan=lambda: PATHS.items())
         rules = AppGroups(parse(RULES.splitlines(), "FILE"))
-        self.tally = Tally(SECOND, CHOICE, rules=rules, cgroups=self.cgroups)
+        self.tally = Tally(window_ns, CHOICE, rules=rules, cgroups=self.cgroups)
         self.close = self.tally.close
 
     def begin(self, snapshot: Batch) -> Batch:
@@ -139,7 +139,7 @@ class Run:
             window_ns=every_s * SECOND,
             step_ns=step_ns,
             sink=sink,
-            groups=Groups(),
+            groups=Groups(every_s * SECOND),
         )
         self.origin = replace(run.source.origin, host=origin.host)
         self.batches = [replace(b, origin=self.origin) for b in sink.batches]

@@ -19,6 +19,13 @@ def map_of(value: bytes) -> dict[str, Any]:
     return json.loads(value) if value.startswith(b"{") else msgpack.unpackb(value)
 
 
+def boot_ns_of(value: bytes) -> int:
+    """Return the time of a message: of an event, of a report, or of the first event of a batch."""
+    message = map_of(value)
+    boot_ns: int = message.get("clock", message)["boot_ns"]
+    return boot_ns
+
+
 def events_of(value: bytes) -> list[dict[str, Any]]:
     """Return the events of a message of any shape as `event` maps, in the message's order."""
     message = map_of(value)

@@ -30,6 +30,7 @@ from taskstream.topic import TopicPlan
 from tests.agent_run import HOST, PARTITIONS, Run
 from tests.command import ROOT, start, taskstream
 from tests.kafka.cluster import KafkaCluster
+from tests.plain import boot_ns_of
 from tests.recording import Host, Recording, record
 from tests.topic import fetch, wait_until
 
@@ -58,11 +59,13 @@ class Topic:
             made.result()
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
 
-    def hold(self, runs: Sequence[Run], shape: str = "event") -> None:
-        """Hold the messages of some runs, to be published."""
+    def hold(self, runs: Sequence[Run], shape: str = "event", *, by_time: bool = False) -> None:
+        """Hold the messages of some runs, to be published; by default, reports come last."""
         self.runs += runs
         for run in runs:
             for place, values in run.partitions(shape).items():
+                if by_time:
+                    values = sorted(values, key=boot_ns_of)
                 self._left[place.partition] += values
 
     def publish(self, most: int = 1 << 30) -> None:
@@ -344,6 +347,21 @@ def test_a_member_that_was_away_too_long_adds_nothing(topic, member):
         each.send_signal(signal.SIGTERM)
         each.communicate(timeout=30)
     assert topic.drawn() == topic.agents
+
+
+def test_a_quiet_host_has_no_late_events_where_a_member_is_hours_behind(empty, member):
+    """One reads half a day of it at once, while the other is frozen."""
+    run = Run(tasks=900, seconds=12 * 3600, every_s=60, commands=3, step_ns=20 * 10**9)
+    empty.hold([run], by_time=True)
+    one, other = member(), member()
+    time.sleep(4)
+    with frozen(one):
+        empty.publish()
+        time.sleep(4)
+    empty.wait()
+    for each in (one, other):
+        assert not re.search("late|no report", ended(each))
+    assert empty.drawn() == empty.agents
 
 
 @contextmanager

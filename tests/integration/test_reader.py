@@ -17,7 +17,7 @@ from taskstream.errors import BrokerError
 from taskstream.interval import Interval
 from taskstream.recount import Recounter
 from tests.agent_run import CHOICE, PARTITIONS, Run
-from tests.plain import map_of
+from tests.plain import boot_ns_of
 from tests.topic import wait_until
 
 TOPIC = "taskstream.events"
@@ -96,7 +96,8 @@ def test_a_quiet_host_whose_partitions_are_hours_apart_has_no_late_events(kafka,
     kafka.create_topic(topic, PARTITIONS)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for place, values in run.partitions(shape).items():
-        for value in sorted(values, key=when):  # reports between the events, as an agent sends them
+        # Reports between the events, as an agent sends them.
+        for value in sorted(values, key=boot_ns_of):
             producer.produce(topic, value, partition=place.partition)
     producer.flush(10)
     told: list[Interval] = []
@@ -107,13 +108,6 @@ def test_a_quiet_host_whose_partitions_are_hours_apart_has_no_late_events(kafka,
     assert (totals.events, totals.late, totals.unreported, totals.missing) == (3600, 0, 0, 0)
     assert [i.end_ns for i in told] == [i.end_ns for i in run.intervals]
     assert [i.counts for i in told] == [i.counts for i in run.intervals]
-
-
-def when(value: bytes) -> int:
-    """Return the time of a message: of an event, of a report, or of the first event of a batch."""
-    message = map_of(value)
-    boot_ns: int = message.get("clock", message)["boot_ns"]
-    return boot_ns
 
 
 class Told:

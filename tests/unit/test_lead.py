@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taskstream.batch import Origin
-from taskstream.lead import AT_END_MS, BOUND_S, PATIENCE_MS, GroupLead, Lead, passed_ms
+from taskstream.lead import BOUND_S, PATIENCE_MS, GroupLead, Lead, passed_ms
 from taskstream.partial import Partial
 from tests.synthetic import ORIGIN
 
@@ -128,14 +128,36 @@ def test_in_a_group_a_partition_that_is_ahead_waits_until_the_other_is_near():
     assert lead.ahead == {0}
 
 
-def test_in_a_group_nobody_waits_for_what_was_at_its_end_a_moment_ago():
+def test_in_a_group_nobody_waits_for_what_is_at_its_end_since_the_others_came_so_far():
     lead = GroupLead(2)
-    lead.passed(0, 9 * BOUND_MS, NOW_MS)
     lead.passed(1, 1, NOW_MS)
-    lead.at_end(1, NOW_MS)
-    lead.look(NOW_MS + AT_END_MS)
+    lead.passed(0, 9 * BOUND_MS, NOW_MS + 5)
+    lead.at_end(1, NOW_MS + 4)
+    lead.look(NOW_MS + 6)
+    assert lead.ahead == {0}, "it may have been given more since"
+    lead.at_end(1, NOW_MS + 5)
+    lead.look(NOW_MS + 6)
     assert lead.ahead == set()
-    lead.look(NOW_MS + AT_END_MS + 1)
+
+
+def test_in_a_group_nobody_waits_for_a_quiet_partition_that_is_at_its_end_time_and_again():
+    lead = GroupLead(2)
+    for now_ms in range(NOW_MS, NOW_MS + 5 * PATIENCE_MS, 250):
+        lead.passed(0, now_ms, now_ms)
+        if now_ms % 5000 == 0:
+            lead.at_end(1, now_ms - 3000)
+        lead.look(now_ms)
+        assert lead.ahead == set() or now_ms < NOW_MS + 10_000
+
+
+def test_in_a_group_a_quiet_partition_is_waited_for_that_may_be_given_hours_at_once():
+    lead = GroupLead(2)
+    for now_ms in range(NOW_MS, NOW_MS + 2 * PATIENCE_MS, 1000):
+        for partition in (0, 1):
+            lead.at_end(partition, now_ms)
+        lead.look(now_ms)
+    lead.passed(0, NOW_MS, now_ms + 1000)
+    lead.look(now_ms + 1000)
     assert lead.ahead == {0}
 
 

@@ -16,7 +16,7 @@ from taskstream.share import Share
 from tests.agent_run import CHOICE, HOST, Keeper, Run
 from tests.agent_run import drawn as drawn_of
 from tests.fleet import HOMES, TOPICS, Group
-from tests.plain import map_of
+from tests.plain import boot_ns_of
 from tests.unit.test_recount import recount
 
 HOSTS = 3
@@ -34,12 +34,6 @@ def events(runs: list[Run], shape: str = "event") -> dict[int, list[bytes]]:
         for place, values in run.partitions(shape).items():
             found[place.partition] += values
     return dict(found)
-
-
-def when(value: bytes) -> int:
-    """Return the time of a message: of an event, or of a report."""
-    boot_ns: int = map_of(value)["boot_ns"]
-    return boot_ns
 
 
 def finish(group: Group) -> None:
@@ -172,7 +166,7 @@ def test_a_partial_sum_is_cut_into_messages_that_a_broker_takes_and_nothing_chan
 def test_a_quiet_host_has_no_late_events_where_members_are_hours_apart(pace):
     """One member reads hours of it at once, the other a little at a time."""
     run = Run(tasks=900, seconds=12 * 3600, every_s=60, commands=3, step_ns=20 * 10**9)
-    sorted_ = {number: sorted(values, key=when) for number, values in events([run]).items()}
+    sorted_ = {number: sorted(values, key=boot_ns_of) for number, values in events([run]).items()}
     group = Group(sorted_, CHOICE)
     fast, slow = group.join(), group.join()
     for place in group.messages:
