@@ -10,7 +10,8 @@ ahead of that has read what was published since, and there may be more of it in 
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from taskstream.batch import Origin
@@ -26,80 +27,9 @@ PATIENCE_MS = 60_000
 """For how long a partition is waited for that gives nothing and is not at its end."""
 
 
+_NEVER = -1
+
 _Place = TypeVar("_Place", bound=Hashable)
-
-
-class Lead(Generic[_Place]):
-    """Compares how far partitions were read.
-
-    Attributes:
-        held: Partitions of which nothing is to be read for now. There is always another to read.
-        behind: A partition that is waited for is behind others; what it may hold is not old.
-    """
-
-    def __init__(self) -> None:
-        self.held: set[_Place] = set()
-        self.behind = False
-        self._seconds: dict[Origin, dict[_Place, int]] = {}
-        self._offsets_s: dict[Origin, int] = {}
-        self._wall_s: dict[_Place, int] = {}
-        self._given_ms: dict[_Place, int] = {}
-
-    def note(self, place: _Place, partials: Sequence[Partial], now_ms: int) -> None:
-        """Take note of what was read of a partition, and when."""
-        if partials:
-            self._given_ms[place] = now_ms
-        walls_s = []
-        for partial in partials:
-            second, offset_ns = _newest(partial)
-            if second is None:
-                continue
-            self._seconds.setdefault(partial.origin, {})[place] = second
-            if offset_ns is not None:
-                self._offsets_s[partial.origin] = offset_ns // SECOND_NS
-            walls_s.append(second + self._offsets_s.get(partial.origin, 0))
-        if walls_s:
-            self._wall_s[place] = min(walls_s)
-
-    def look(self, waiting: Collection[_Place], now_ms: int) -> None:
-        """Decide who waits for whom.
-
-        Args:
-            waiting: The partitions that were not read to their end.
-            now_ms: The moment, Unix milliseconds.
-        """
-        for place in waiting:
-            if place in self.held or place not in self._given_ms:
-                self._given_ms[place] = now_ms  # it could give nothing yet
-        awaited = [p for p in waiting if now_ms - self._given_ms[p] < PATIENCE_MS]
-        ahead = {
-            place
-            for origin, seconds in self._seconds.items()
-            for place in self._ahead(origin, seconds, awaited)
-        }
-        self.behind = bool(ahead)
-        # Those that wait for one another, each because of another run, would wait for ever.
-        self.held = ahead & set(waiting) if set(awaited) - ahead else set()
-
-    def _ahead(
-        self, origin: Origin, seconds: dict[_Place, int], awaited: Iterable[_Place]
-    ) -> list[_Place]:
-        """Return the partitions that are too far ahead of another in a run."""
-        least = min((self._second(origin, seconds, place) for place in awaited), default=None)
-        if least is None:
-            return []
-        return [place for place, second in seconds.items() if second > least + BOUND_S]
-
-    def _second(self, origin: Origin, seconds: dict[_Place, int], place: _Place) -> int:
-        """Return how far a partition was read, in the time of a run."""
-        passed = self._wall_s.get(place, 0) - self._offsets_s.get(origin, 0)
-        return max(seconds.get(place, passed), passed)
-
-    def forget(self, origins: Iterable[Origin]) -> None:
-        """Forget runs."""
-        for origin in origins:
-            self._seconds.pop(origin, None)
-            self._offsets_s.pop(origin, None)
 
 
 class _Front:
@@ -116,14 +46,94 @@ class _Front:
             self._values.append(value)
 
     def at(self, moment_ms: int) -> int:
-        """Return how far it had been read by a moment; 0 if that is not known."""
+        """Return how far it had been read by a moment; next to nothing if that is not known."""
         found = bisect_right(self._moments_ms, moment_ms)
-        return self._values[found - 1] if found else 0
+        return self._values[found - 1] if found else -(1 << 63)
 
     def forget_before(self, moment_ms: int) -> None:
         """Forget what it was before a moment."""
         first = max(0, bisect_right(self._moments_ms, moment_ms) - 1)
         del self._moments_ms[:first], self._values[:first]
+
+
+class Lead(Generic[_Place]):
+    """Compares how far partitions were read.
+
+    Attributes:
+        held: Partitions of which nothing is to be read for now. There is always another to read.
+        behind: A partition that is waited for is behind others; what it may hold is not old.
+    """
+
+    def __init__(self) -> None:
+        self.held: set[_Place] = set()
+        self.behind = False
+        self._seconds: dict[Origin, dict[_Place, int]] = {}
+        self._fronts: defaultdict[Origin, _Front] = defaultdict(_Front)
+        self._offsets_s: dict[Origin, int] = {}
+        self._wall_s: dict[_Place, int] = {}
+        self._given_ms: dict[_Place, int] = {}
+
+    def note(self, place: _Place, partials: Sequence[Partial], now_ms: int) -> None:
+        """Take note of what was read of a partition, and when."""
+        if partials:
+            self._given_ms[place] = now_ms
+        walls_s = []
+        for partial in partials:
+            second, offset_ns = _newest(partial)
+            if second is None:
+                continue
+            self._seconds.setdefault(partial.origin, {})[place] = second
+            self._fronts[partial.origin].reach(second, now_ms)
+            if offset_ns is not None:
+                self._offsets_s[partial.origin] = offset_ns // SECOND_NS
+            walls_s.append(second + self._offsets_s.get(partial.origin, 0))
+        if walls_s:
+            self._wall_s[place] = min(walls_s)
+
+    def look(
+        self,
+        waiting: Collection[_Place],
+        now_ms: int,
+        at_end_ms: Mapping[_Place, int] = {},
+    ) -> None:
+        """Decide who waits for whom.
+
+        Args:
+            waiting: The partitions that were not read to their end.
+            now_ms: The moment, Unix milliseconds.
+            at_end_ms: Up to when all that was published of partitions was read; of those alone
+                that are read on when they were.
+        """
+        awaited = []
+        for place in {*waiting, *at_end_ms}:
+            if place in self.held or place not in self._given_ms:
+                self._given_ms[place] = now_ms  # it could give nothing yet
+            if now_ms - max(self._given_ms[place], at_end_ms.get(place, _NEVER)) < PATIENCE_MS:
+                awaited.append(place)
+        ahead: set[_Place] = set()
+        for origin, seconds in self._seconds.items():
+            reached = [
+                self._second(origin, place, at_end_ms.get(place, _NEVER)) for place in awaited
+            ]
+            bound = min(reached, default=1 << 63) + BOUND_S
+            ahead.update(place for place, second in seconds.items() if second > bound)
+            self._fronts[origin].forget_before(now_ms - PATIENCE_MS)
+        self.behind = bool(ahead)
+        # Those that wait for one another, each because of another run, would wait for ever.
+        self.held = ahead & set(waiting) if set(awaited) - ahead else set()
+
+    def _second(self, origin: Origin, place: _Place, at_end_ms: int) -> int:
+        """Return how far a partition was read, in the time of a run."""
+        passed = self._wall_s.get(place, 0) - self._offsets_s.get(origin, 0)
+        own = self._seconds[origin].get(place, passed)
+        return max(own, passed, self._fronts[origin].at(at_end_ms))
+
+    def forget(self, origins: Iterable[Origin]) -> None:
+        """Forget runs."""
+        for origin in origins:
+            self._seconds.pop(origin, None)
+            self._fronts.pop(origin, None)
+            self._offsets_s.pop(origin, None)
 
 
 class GroupLead:
@@ -163,7 +173,7 @@ class GroupLead:
         for partition in self._partitions:
             if partition in self.ahead:
                 self._given_ms[partition] = now_ms  # it could give nothing
-            at_end_ms = self._at_end_ms.get(partition, 0)
+            at_end_ms = self._at_end_ms.get(partition, _NEVER)
             given_ms = max(self._given_ms.setdefault(partition, now_ms), at_end_ms)
             if now_ms - given_ms < PATIENCE_MS:
                 awaited.append(max(self._passed_ms.get(partition, 0), self._front.at(at_end_ms)))

@@ -93,7 +93,7 @@ class Recounter:
             reached = reader.read_to_ms
             read_to_ms = min((reached.get(place, 0) for place in reader.places), default=0)
             self._count()
-            self._lead.look(reader.waiting, self._now_ms())
+            self._lead.look(reader.waiting, self._now_ms(), {} if exit_at_end else reached)
             reader.hold(self._lead.held)
             self._reducer.close(
                 read_to_ms - self._late_ms, read_to_ms - SILENT_MS, behind=self._lead.behind

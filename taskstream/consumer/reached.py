@@ -40,6 +40,7 @@ class Reached:
         self._admin, self._now_ms = admin, now_ms
         self.moments_ms: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
+        self._told: dict[Place, tuple[int, int]] = {}
         self._ask_s = 0.0
 
     def look(self, places: Collection[Place], ends: Mapping[Place, int]) -> None:
@@ -49,30 +50,31 @@ class Reached:
             places: The partitions that are read.
             ends: The offset behind what was read of each.
         """
-        if self._asked is not None:
-            asked_ms, futures = self._asked
-            if not all(future.done() for future in futures.values()):
-                return
-            waited, failed = {}, False
-            for one, future in futures.items():
-                place = Place(one.topic, one.partition)
-                if place not in places:
-                    continue
-                if future.exception() is not None:
-                    failed = True
-                    continue
-                end = future.result().offset
-                if end == 0 or ends.get(place, 0) >= end:
-                    self.moments_ms[place] = asked_ms
-                else:
-                    waited[one] = future
-            self._asked = (asked_ms, waited) if waited else None
-            if failed:
-                refresh(self._admin)
+        if self._asked is not None and all(future.done() for future in self._asked[1].values()):
+            self._hear(*self._asked)
+            self._asked = None
+        for place, (asked_ms, end) in list(self._told.items()):
+            if place not in places:
+                del self._told[place]
+            elif end == 0 or ends.get(place, 0) >= end:
+                self.moments_ms[place] = asked_ms
+                del self._told[place]
         if self._asked is None and places and time.monotonic() >= self._ask_s:
             wanted = dict.fromkeys((TopicPartition(*place) for place in places), _LATEST)
             self._asked = self._now_ms(), self._admin.list_offsets(wanted)
             self._ask_s = time.monotonic() + ASK_S
+
+    def _hear(self, asked_ms: int, futures: Mapping[TopicPartition, Future[Any]]) -> None:
+        failed = False
+        for one, future in futures.items():
+            if future.exception() is not None:
+                failed = True
+            else:
+                # What is not read so far yet keeps the end that was told before.
+                place = Place(one.topic, one.partition)
+                self._told.setdefault(place, (asked_ms, future.result().offset))
+        if failed:
+            refresh(self._admin)
 
     def present_ends(
         self, places: Collection[Place], answer_s: float
@@ -95,3 +97,4 @@ class Reached:
     def forget(self, place: Place) -> None:
         """Forget a partition that is read by another from now on."""
         self.moments_ms.pop(place, None)
+        self._told.pop(place, None)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 
 import pytest
 from confluent_kafka import Producer
@@ -88,22 +89,39 @@ def test_what_is_held_is_read_when_it_is_let_go_from_where_it_was_and_once(kafka
         assert list(map(int, values)) == list(range(place.partition, 4000, 2))
 
 
+@pytest.mark.parametrize("live", [False, True], ids=["there already", "replayed meanwhile"])
 @pytest.mark.parametrize("shape", ["event", "batch"])
-def test_a_quiet_host_whose_partitions_are_hours_apart_has_no_late_events(kafka, shape):
+def test_a_quiet_host_whose_partitions_are_hours_apart_has_no_late_events(kafka, shape, live):
     """A single portion of a partition holds hours of it."""
     run = Run(tasks=900, seconds=12 * 3600, every_s=60, commands=3, step_ns=20 * 10**9)
     topic = f"quiet-{uuid.uuid4().hex}"
     kafka.create_topic(topic, PARTITIONS)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
-    for place, values in run.partitions(shape).items():
-        # Reports between the events, as an agent sends them.
-        for value in sorted(values, key=boot_ns_of):
-            producer.produce(topic, value, partition=place.partition)
-    producer.flush(10)
+
+    def publish() -> None:
+        for place, values in run.partitions(shape).items():
+            # Reports between the events, as an agent sends them.
+            for value in sorted(values, key=boot_ns_of):
+                producer.produce(topic, value, partition=place.partition)
+            producer.flush(10)
+
     told: list[Interval] = []
     recounter = Recounter(CHOICE, Told(told), late_s=10)
-    with Reader(kafka.bootstrap, [topic], to_end=True) as reader:
-        recounter.topic(reader, lambda: False, exit_at_end=True)
+    if live:
+        with Reader(kafka.bootstrap, [topic]) as reader:
+            turns = count()
+
+            def stop() -> bool:
+                if (turn := next(turns)) == 5:
+                    publish()
+                return turn > 16 and reader.at_end
+
+            recounter.topic(reader, stop, exit_at_end=False)
+            recounter.end()
+    else:
+        publish()
+        with Reader(kafka.bootstrap, [topic], to_end=True) as reader:
+            recounter.topic(reader, lambda: False, exit_at_end=True)
     totals = recounter.totals
     assert (totals.events, totals.late, totals.unreported, totals.missing) == (3600, 0, 0, 0)
     assert [i.end_ns for i in told] == [i.end_ns for i in run.intervals]

@@ -101,6 +101,23 @@ def test_partitions_that_wait_for_one_another_are_all_read(lead):
     assert (lead.held, lead.behind) == (set(), True)
 
 
+def test_a_partition_at_its_end_is_waited_for_till_it_is_so_since_the_others_came_so_far(lead):
+    lead.note("b", [at(0)], 0)
+    lead.note("a", [at(9 * BOUND_S)], 1000)
+    lead.look(["a"], 1000, {"b": 999})
+    assert (lead.held, lead.behind) == ({"a"}, True)
+    lead.look(["a"], 1500, {"b": 1000})
+    assert (lead.held, lead.behind) == (set(), False)
+
+
+def test_nobody_waits_for_a_quiet_partition_that_is_at_its_end_time_and_again(lead):
+    lead.note("b", [at(0)], 0)
+    for second in range(1, 5 * BOUND_S, 100):
+        lead.note("a", [at(second)], second * 1000)
+        lead.look(["a"], second * 1000, {"b": second * 1000 - 2000})
+        assert (lead.held, lead.behind) == (set(), False)
+
+
 def test_what_is_forgotten_holds_nobody(lead):
     lead.note("a", [at(9 * BOUND_S)], 0)
     lead.note("b", [at(0)], 0)
