@@ -26,9 +26,7 @@ BOUND_S = 3_600
 PATIENCE_MS = 60_000
 """For how long a partition is waited for that gives nothing and is not at its end."""
 
-
 _NEVER = -1
-
 _Place = TypeVar("_Place", bound=Hashable)
 
 

@@ -287,9 +287,11 @@ class Reader:
         good = [message for message in messages if message.error() is None] if failed else messages
         if good:
             self._connection.trouble = ""
+        ends = self._take(failed)
         for place, run in _runs(good):
             values[place] += self._within_limit(place, run)
-        self._take(failed)
+        for place, end in ends:
+            self._reach(place, end, eof=True)
         if back := self._moved & self._places:
             self._rewind(back)
         self._reached.look(self._places, self.ends)
@@ -312,19 +314,21 @@ class Reader:
             self._passed.add(place)
         return [value or b"" for value in map(Message.value, run)]
 
-    def _take(self, failed: Sequence[Message]) -> None:
-        """Take what came in place of messages.
+    def _take(self, failed: Sequence[Message]) -> list[tuple[Place, int]]:
+        """Take what came in place of messages; return partitions that end, and where.
 
         Raises:
             BrokerError: reading is refused, or the connection is lost for good.
         """
+        ends = []
         for message in failed:
             error, topic = message.error(), message.topic() or ""
             assert error is not None
-            if error.code() != KafkaError._PARTITION_EOF:
-                self._connection.take(error, topic, grouped=self._group is not None)
+            if error.code() == KafkaError._PARTITION_EOF:
+                ends.append((Place(topic, message.partition() or 0), _offset(message)))
             else:
-                self._reach(Place(topic, message.partition() or 0), _offset(message), eof=True)
+                self._connection.take(error, topic, grouped=self._group is not None)
+        return ends
 
     def _reach(self, place: Place, end: int, *, eof: bool = False) -> None:
         """Take note of how far a partition was read, and whether that is its present end."""
