@@ -94,6 +94,15 @@ class Reached:
             refresh(self._admin)
             raise BrokerError(f"the ends of topics are not told: {error.args[0].str()}") from None
 
+    def close(self) -> None:
+        """Let the client go, here and now.
+
+        The garbage collector might do so in a thread of the client's own, and librdkafka ends
+        the process then.
+        """
+        self._asked = None
+        vars(self).pop("_admin", None)
+
     def forget(self, place: Place) -> None:
         """Forget a partition that is read by another from now on."""
         self.moments_ms.pop(place, None)

@@ -407,7 +407,10 @@ class Reader:
             Exception: what `on_losing` raised, unless `read` has raised something before.
         """
         before = self._failure
-        self._consumer.close()
+        try:
+            self._consumer.close()
+        finally:
+            self._reached.close()
         if before is None and self._failure is not None:
             raise self._failure
 

@@ -115,8 +115,9 @@ class StateReader:
         )
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Leave the broker, with both clients here and now (see `Reached.close`)."""
         self._consumer.close()
+        vars(self).pop("_admin", None)
 
 
 def _take(entries: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:

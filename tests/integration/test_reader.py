@@ -1,5 +1,7 @@
 """What goes wrong while partitions change hands reaches the caller, and nothing hangs."""
 
+import subprocess
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from taskstream.errors import BrokerError
 from taskstream.interval import Interval
 from taskstream.recount import Recounter
 from tests.agent_run import CHOICE, PARTITIONS, Run
+from tests.command import ROOT
 from tests.plain import boot_ns_of
 from tests.topic import wait_until
 
@@ -139,6 +142,35 @@ class Told:
 
     def forget(self, origin: Origin) -> None:
         """Nothing is kept of it."""
+
+
+DROPPED = """
+import gc, sys, time
+from concurrent.futures import Future
+from taskstream.consumer.reader import Reader
+
+def set_result(future, result, whole=Future.set_result):
+    gc.collect()  # in the thread of the client that asked
+    whole(future, result)
+
+Future.set_result = set_result
+for _ in range(5):
+    reader = Reader(sys.argv[1], ["taskstream.events"])
+    reader.read(0.01)
+    reader.close()
+    reader.close()
+    reader.itself = reader  # for the garbage collector alone to find
+    del reader
+    time.sleep(0.3)
+"""
+
+
+def test_readers_that_are_closed_while_they_ask_leave_nothing_that_ends_the_process(cluster):
+    """librdkafka aborts a process that lets go of a client in one of the client's threads."""
+    cluster.set_rtt(50)
+    words = [sys.executable, "-c", DROPPED, cluster.bootstrap]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", ["source", "reader"])
