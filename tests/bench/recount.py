@@ -3,21 +3,28 @@
 Rim: runs a broker. The broker, on the same machine, takes its share of the CPUs.
 """
 
-import resource
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+
+from confluent_kafka import Producer
 
 from taskstream.batch import Batch, Origin
 from taskstream.consumer.reader import Reader
 from taskstream.grouping.choice import Choice
 from taskstream.interval import Interval
+from taskstream.message.batch_encode import encode_batch
+from taskstream.message.columns import pack
 from taskstream.recount import Recounter
+from taskstream.report import Report
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.target import WAIT_MS
-from tests.bench.agent import SHAPES
+from tests.agent_run import PARTITIONS, Run
+from tests.bench.agent import SHAPES, environment
 from tests.bench.figure import Effort, Figure, figure
 from tests.bench.sample import SAMPLE_EVENTS, batches_of
 from tests.kafka.cluster import KafkaCluster, missing
@@ -28,6 +35,11 @@ _AIM_NS = {"event": 5_000, "batch": 2_000}
 _HOSTS = 40
 _MANY_HOSTS = 1_000
 _MANY_EVENTS = 512
+_LIVE_S = (6, 24)
+_LIVE_TASKS = 16
+"""Tasks of a host in a second, four events each."""
+_LIVE_COMMANDS = 20
+_BY = ("app", "cgroup", "service", "comm", "user")
 _RUNS = 3
 
 
@@ -49,20 +61,23 @@ def recount(effort: Effort) -> Iterator[Figure]:
     with KafkaCluster() as cluster:
         for shape in SHAPES:
             fill(cluster, shape, shape, hosts, SAMPLE_EVENTS)
-            spent = [
-                _read(cluster, shape, hosts * SAMPLE_EVENTS) for _ in range(effort.runs(_RUNS))
-            ]
+            events = hosts * SAMPLE_EVENTS
+            spent = [_read(cluster, shape, events) for _ in range(effort.runs(_RUNS))]
             what = f"topic to rates, `{shape}` messages, {hosts} hosts, one process"
-            note = f"{hosts * SAMPLE_EVENTS:,} events"
+            note = f"{events:,} events"
             aim = _AIM_NS.get(shape)
-            yield figure("rates", what, "ns/event", (ns for ns, _ in spent), aim=aim, note=note)
+            yield figure("rates", what, "ns/event", spent, aim=aim, note=note)
         fill(cluster, "many", "batch", _MANY_HOSTS, _MANY_EVENTS)
-        before = _resident()
-        ns, after = _read(cluster, "many", _MANY_HOSTS * _MANY_EVENTS)
+        ns = _read(cluster, "many", _MANY_HOSTS * _MANY_EVENTS)
         what = f"topic to rates, `batch` messages, {_MANY_HOSTS:,} hosts, one process"
         yield figure("rates", what, "ns/event", [ns], note=f"batches of {_MANY_EVENTS}")
-        what = f"memory that {_MANY_HOSTS:,} hosts take"
-        yield figure("rates", what, "MiB", [(after - before) / 1024])
+        for count in (hosts, _MANY_HOSTS):
+            for seconds in _LIVE_S[: 1 if effort.quick else None]:
+                topic = f"live-{count}-{seconds}"
+                events = _live(cluster, topic, count, seconds)
+                what = f"memory of `taskstream rates` at most, {count:,} hosts for {seconds} s"
+                peak = _peak_mib(cluster, topic, events)
+                yield figure("rates", what, "MiB", [peak], note=f"{events:,} events, every `--by`")
 
 
 def fill(cluster: KafkaCluster, topic: str, shape: str, hosts: int, events: int) -> None:
@@ -91,8 +106,52 @@ def _of_host(host: str, events: int) -> Iterator[Batch]:
         yield replace(batch, origin=replace(batch.origin, host=host))
 
 
-def _read(cluster: KafkaCluster, topic: str, events: int) -> tuple[float, int]:
-    """Return ns/event, and the memory of this process at the end, in KiB."""
+def _live(cluster: KafkaCluster, topic: str, hosts: int, seconds: int) -> int:
+    """Publish what agents of so many hosts do at the same time; return the number of events."""
+    run = Run(tasks=_LIVE_TASKS * seconds, seconds=seconds, commands=_LIVE_COMMANDS)
+    cluster.create_topic(topic, PARTITIONS)
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 5})
+    parts: list[Batch | Report] = [*filter(len, run.batches), *run.reports]
+    for part in sorted(parts, key=_end_ns):
+        for number in range(hosts):
+            host = f"host-{number}"
+            moved = replace(part, origin=replace(part.origin, host=host))
+            values = [pack(moved.to_map())] if isinstance(moved, Report) else _values(moved)
+            for value in values:
+                producer.produce(topic, value, partition=number % PARTITIONS)
+        producer.poll(0)
+    if left := producer.flush(120):
+        raise RuntimeError(f"{left} messages were not published")
+    return hosts * sum(map(len, run.batches))
+
+
+def _end_ns(part: Batch | Report) -> int:
+    return part.boot_ns if isinstance(part, Report) else int(part.records["boot_ns"].max())
+
+
+def _values(batch: Batch) -> list[bytes]:
+    return encode_batch(batch).values
+
+
+def _peak_mib(cluster: KafkaCluster, topic: str, events: int) -> float:
+    """Return the most memory that the command has while it reads a topic to its end."""
+    by = [word for name in _BY for word in ("--by", name)]
+    words = [sys.executable, "-m", "taskstream", "rates", "--bootstrap", cluster.bootstrap]
+    words += ["--topic", topic, "--exit-at-end", "--json", *by]
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), text=True
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode or f"counted {events:,} events" not in said:
+        raise RuntimeError(f"not everything was counted: {said}")
+    return usage.ru_maxrss / 1024
+
+
+def _read(cluster: KafkaCluster, topic: str, events: int) -> float:
+    """Return ns/event."""
     choice = Choice(apps=True, commands=True, users=True)
     start_ns = time.perf_counter_ns()
     with Reader(cluster.bootstrap, [topic], to_end=True) as reader:
@@ -101,10 +160,4 @@ def _read(cluster: KafkaCluster, topic: str, events: int) -> tuple[float, int]:
     spent_ns = time.perf_counter_ns() - start_ns
     if recounter.totals.events != events:
         raise RuntimeError(f"not everything was counted: {recounter.totals.line()}")
-    return spent_ns / events, _resident()
-
-
-def _resident() -> int:
-    """Return the memory of this process, in KiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() // 1024
+    return spent_ns / events
