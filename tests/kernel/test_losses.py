@@ -136,6 +136,12 @@ def test_an_entry_that_is_forgotten_makes_room_for_another(
 ) -> None:
     recorder = record(pid_table_size=SMALL, **table)
     programs.run("create", "fork", 101)  # fills it
+
+    def freed() -> bool:
+        """Tell whether the last of them is free: until then, they would come into the table."""
+        return int(recorder.source.totals()["count"][:, NAMES.index("free")].sum()) > 101
+
+    wait_until(freed, lambda: recorder.source.totals()["count"])
     keys, _ = recorder.source.losses()
     assert len(keys) > SMALL // 2
     for key in keys:
