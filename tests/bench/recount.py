@@ -3,7 +3,6 @@
 Rim: runs a broker. The broker, on the same machine, takes its share of the CPUs.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -35,7 +34,7 @@ _AIM_NS = {"event": 5_000, "batch": 2_000}
 _HOSTS = 40
 _MANY_HOSTS = 1_000
 _MANY_EVENTS = 512
-_LIVE_S = (6, 24)
+_LIVE_S = 4
 _LIVE_TASKS = 16
 """Tasks of a host in a second, four events each."""
 _LIVE_COMMANDS = 20
@@ -72,12 +71,11 @@ def recount(effort: Effort) -> Iterator[Figure]:
         what = f"topic to rates, `batch` messages, {_MANY_HOSTS:,} hosts, one process"
         yield figure("rates", what, "ns/event", [ns], note=f"batches of {_MANY_EVENTS}")
         for count in (hosts, _MANY_HOSTS):
-            for seconds in _LIVE_S[: 1 if effort.quick else None]:
-                topic = f"live-{count}-{seconds}"
-                events = _live(cluster, topic, count, seconds)
-                what = f"memory of `taskstream rates` at most, {count:,} hosts for {seconds} s"
-                peak = _peak_mib(cluster, topic, events)
-                yield figure("rates", what, "MiB", [peak], note=f"{events:,} events, every `--by`")
+            topic = f"live-{count}"
+            events = _live(cluster, topic, count)
+            what = f"memory of `taskstream rates` at most, {count:,} hosts"
+            note = f"{_LIVE_S} s of history, {events:,} events, every `--by`"
+            yield figure("rates", what, "MiB", [_peak_mib(cluster, topic, events)], note=note)
 
 
 def fill(cluster: KafkaCluster, topic: str, shape: str, hosts: int, events: int) -> None:
@@ -106,9 +104,9 @@ def _of_host(host: str, events: int) -> Iterator[Batch]:
         yield replace(batch, origin=replace(batch.origin, host=host))
 
 
-def _live(cluster: KafkaCluster, topic: str, hosts: int, seconds: int) -> int:
+def _live(cluster: KafkaCluster, topic: str, hosts: int) -> int:
     """Publish what agents of so many hosts do at the same time; return the number of events."""
-    run = Run(tasks=_LIVE_TASKS * seconds, seconds=seconds, commands=_LIVE_COMMANDS)
+    run = Run(tasks=_LIVE_TASKS * _LIVE_S, seconds=_LIVE_S, commands=_LIVE_COMMANDS)
     cluster.create_topic(topic, PARTITIONS)
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 5})
     parts: list[Batch | Report] = [*filter(len, run.batches), *run.reports]
@@ -138,16 +136,20 @@ def _peak_mib(cluster: KafkaCluster, topic: str, events: int) -> float:
     by = [word for name in _BY for word in ("--by", name)]
     words = [sys.executable, "-m", "taskstream", "rates", "--bootstrap", cluster.bootstrap]
     words += ["--topic", topic, "--exit-at-end", "--json", *by]
-    with subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), text=True
-    ) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or f"counted {events:,} events" not in said:
-        raise RuntimeError(f"not everything was counted: {said}")
-    return usage.ru_maxrss / 1024
+    # Not a child of this process: until it has begun, it would have this one's memory.
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *words], capture_output=True, env=environment(), text=True
+    )
+    if done.returncode or f"counted {events:,} events" not in done.stderr:
+        raise RuntimeError(f"not everything was counted: {done.stderr}")
+    return int(done.stdout) / 1024
+
+
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 def _read(cluster: KafkaCluster, topic: str, events: int) -> float:
