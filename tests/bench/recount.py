@@ -114,8 +114,10 @@ def _live(cluster: KafkaCluster, topic: str, hosts: int) -> int:
         for number in range(hosts):
             host = f"host-{number}"
             moved = replace(part, origin=replace(part.origin, host=host))
-            values = [pack(moved.to_map())] if isinstance(moved, Report) else _values(moved)
-            for value in values:
+            made = (
+                [pack(moved.to_map())] if isinstance(moved, Report) else encode_batch(moved).values
+            )
+            for value in made:
                 producer.produce(topic, value, partition=number % PARTITIONS)
         producer.poll(0)
     if left := producer.flush(120):
@@ -125,10 +127,6 @@ def _live(cluster: KafkaCluster, topic: str, hosts: int) -> int:
 
 def _end_ns(part: Batch | Report) -> int:
     return part.boot_ns if isinstance(part, Report) else int(part.records["boot_ns"].max())
-
-
-def _values(batch: Batch) -> list[bytes]:
-    return encode_batch(batch).values
 
 
 def _peak_mib(cluster: KafkaCluster, topic: str, events: int) -> float:
