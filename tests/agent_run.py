@@ -35,6 +35,7 @@ __all__ = [
     "PARTITIONS",
     "PATHS",
     "Keeper",
+    "Nowhere",
     "Run",
     "drawn",
     "events",
@@ -165,6 +166,11 @@ class Run:
         other.intervals, other.drawn = self.intervals[:intervals], self.drawn[:intervals]
         return other
 
+    def parts(self) -> list[Batch | Report]:
+        """Return what it published, in that order."""
+        parts: list[Batch | Report] = [*filter(len, self.batches), *self.reports]
+        return sorted(parts, key=_newest_ns)
+
     def partitions(self, shape: str) -> dict[Place, list[bytes]]:
         """Return what is in a topic of events."""
         found: defaultdict[Place, list[bytes]] = defaultdict(list)
@@ -178,6 +184,10 @@ class Run:
         place = Place("events", sum(self.origin.host.encode()) % PARTITIONS)
         found[place] += [pack(report.to_map()) for report in self.reports]
         return dict(found)
+
+
+def _newest_ns(part: Batch | Report) -> int:
+    return part.boot_ns if isinstance(part, Report) else int(part.records["boot_ns"].max())
 
 
 def moved(one: Item, origin: Origin, skew_ns: int) -> Item:
@@ -195,6 +205,16 @@ def drawn(origin: Origin, interval: Interval) -> list[Any]:
     for message in told:
         message["groups"].sort(key=lambda group: group["group"] or "")
     return told
+
+
+class Nowhere:
+    """Takes intervals and keeps none."""
+
+    def interval(self, origin: Origin, interval: Interval) -> None:
+        pass
+
+    def forget(self, origin: Origin) -> None:
+        pass
 
 
 class Keeper:

@@ -11,18 +11,19 @@ from dataclasses import replace
 
 from confluent_kafka import Producer
 
-from taskstream.batch import Batch, Origin
+from taskstream.batch import Batch
+from taskstream.cells import SECOND_NS
 from taskstream.consumer.reader import Reader
 from taskstream.grouping.choice import Choice
-from taskstream.interval import Interval
 from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
+from taskstream.pipeline import Rhythm
 from taskstream.recount import Recounter
 from taskstream.report import Report
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
 from taskstream.target import WAIT_MS
-from tests.agent_run import PARTITIONS, Run
+from tests.agent_run import PARTITIONS, Nowhere, Run
 from tests.bench.agent import SHAPES, environment
 from tests.bench.figure import Effort, Figure, figure
 from tests.bench.sample import SAMPLE_EVENTS, batches_of
@@ -34,22 +35,13 @@ _AIM_NS = {"event": 5_000, "batch": 2_000}
 _HOSTS = 40
 _MANY_HOSTS = 1_000
 _MANY_EVENTS = 512
-_LIVE_S = 4
+_LIVES = ((40, 120), (40, 480), (1_000, 8), (1_000, 32))
+"""Hosts, and for how many seconds they live."""
 _LIVE_TASKS = 16
 """Tasks of a host in a second, four events each."""
 _LIVE_COMMANDS = 20
 _BY = ("app", "cgroup", "service", "comm", "user")
 _RUNS = 3
-
-
-class _Nowhere:
-    """Takes intervals and keeps none."""
-
-    def interval(self, origin: Origin, interval: Interval) -> None:
-        """Forget it."""
-
-    def forget(self, origin: Origin) -> None:
-        """Forget it."""
 
 
 def recount(effort: Effort) -> Iterator[Figure]:
@@ -70,11 +62,11 @@ def recount(effort: Effort) -> Iterator[Figure]:
         ns = _read(cluster, "many", _MANY_HOSTS * _MANY_EVENTS)
         what = f"topic to rates, `batch` messages, {_MANY_HOSTS:,} hosts, one process"
         yield figure("rates", what, "ns/event", [ns], note=f"batches of {_MANY_EVENTS}")
-        for count in (hosts, _MANY_HOSTS):
-            topic = f"live-{count}"
-            events = _live(cluster, topic, count)
-            what = f"memory of `taskstream rates` at most, {count:,} hosts"
-            note = f"{_LIVE_S} s of history, {events:,} events, every `--by`"
+        for count, seconds in ((hosts, 4),) if effort.quick else _LIVES:
+            topic = f"live-{count}-{seconds}"
+            events = _live(cluster, topic, count, seconds)
+            what = f"memory of `taskstream rates` at most, {count:,} hosts, {seconds} s of history"
+            note = f"{events:,} events, every `--by`"
             yield figure("rates", what, "MiB", [_peak_mib(cluster, topic, events)], note=note)
 
 
@@ -104,13 +96,19 @@ def _of_host(host: str, events: int) -> Iterator[Batch]:
         yield replace(batch, origin=replace(batch.origin, host=host))
 
 
-def _live(cluster: KafkaCluster, topic: str, hosts: int) -> int:
+def _live(cluster: KafkaCluster, topic: str, hosts: int, seconds: int) -> int:
     """Publish what agents of so many hosts do at the same time; return the number of events."""
-    run = Run(tasks=_LIVE_TASKS * _LIVE_S, seconds=_LIVE_S, commands=_LIVE_COMMANDS)
+    run = Run(
+        tasks=_LIVE_TASKS * seconds,
+        seconds=seconds,
+        commands=_LIVE_COMMANDS,
+        step_ns=Rhythm(window_ns=SECOND_NS).idle_ms * 1_000_000,  # as where there are few events
+    )
     cluster.create_topic(topic, PARTITIONS)
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 5})
-    parts: list[Batch | Report] = [*filter(len, run.batches), *run.reports]
-    for part in sorted(parts, key=_end_ns):
+    producer = Producer(
+        {"bootstrap.servers": cluster.bootstrap, "linger.ms": 5, "queue.buffering.max.messages": 0}
+    )
+    for part in run.parts():
         for number in range(hosts):
             host = f"host-{number}"
             moved = replace(part, origin=replace(part.origin, host=host))
@@ -123,10 +121,6 @@ def _live(cluster: KafkaCluster, topic: str, hosts: int) -> int:
     if left := producer.flush(120):
         raise RuntimeError(f"{left} messages were not published")
     return hosts * sum(map(len, run.batches))
-
-
-def _end_ns(part: Batch | Report) -> int:
-    return part.boot_ns if isinstance(part, Report) else int(part.records["boot_ns"].max())
 
 
 def _peak_mib(cluster: KafkaCluster, topic: str, events: int) -> float:
@@ -155,7 +149,7 @@ def _read(cluster: KafkaCluster, topic: str, events: int) -> float:
     choice = Choice(apps=True, commands=True, users=True)
     start_ns = time.perf_counter_ns()
     with Reader(cluster.bootstrap, [topic], to_end=True) as reader:
-        recounter = Recounter(choice, _Nowhere(), late_s=10)
+        recounter = Recounter(choice, Nowhere(), late_s=10)
         recounter.topic(reader, lambda: False, exit_at_end=True)
     spent_ns = time.perf_counter_ns() - start_ns
     if recounter.totals.events != events:

@@ -1,5 +1,6 @@
 """Rates from the raw events are those that the agent drew, however the events come."""
 
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,14 +13,16 @@ from taskstream.cells import cells_to_list
 from taskstream.consumer.reader import Place
 from taskstream.grouping.apps import AppGroups, parse
 from taskstream.grouping.choice import Choice
+from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
 from taskstream.message.decode import Decoded
 from taskstream.message.encode import EventEncoder
 from taskstream.partial import PartialSums
 from taskstream.recount import Recounter
 from taskstream.reducer import SILENT_MS
+from taskstream.report import Report
 from taskstream.turn import most_messages
-from tests.agent_run import CHOICE, HOST, Keeper, Run
+from tests.agent_run import CHOICE, HOST, Keeper, Nowhere, Run
 from tests.synthetic import WALL_OFFSET_NS
 from tests.unit.test_pipeline import ATTACHED_NS
 
@@ -297,9 +300,33 @@ def test_a_window_that_is_not_over_waits_for_its_end_or_for_the_end_of_the_run()
     assert not keeper.drawn
 
 
+@pytest.mark.slow
+def test_the_memory_of_a_recount_is_that_of_its_hosts_not_of_how_long_they_live():
+    hosts, seconds, told_bytes = 10, 60, 300
+    run = Run(tasks=8 * seconds, seconds=seconds, commands=20, step_ns=500_000_000)
+    recounter = Recounter(CHOICE, Nowhere(), late_s=10, now_ms=lambda: 5)
+    tracemalloc.start()
+    try:
+        taken = {}
+        for part in run.parts():
+            values = (
+                [pack(part.to_map())] if isinstance(part, Report) else encode_batch(part).values
+            )
+            of_all = [v.replace(b"build-7", b"build-%x" % n) for n in range(hosts) for v in values]
+            recounter.messages(Place("events", 0), of_all)
+            recounter._turn(0, -1)
+            taken[recounter.totals.intervals] = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert recounter.totals.events == hosts * sum(map(len, run.batches))
+    assert recounter.totals.complete
+    half, whole = hosts * seconds // 2, hosts * seconds
+    assert taken[whole] - taken[half] < told_bytes * (whole - half)
+
+
 @pytest.mark.parametrize(
     ("messages", "events", "most"),
-    [(0, 0, 500), (500, 500, 10_000), (500, 500 * 512, 195), (1, 10**9, 1), (10, 0, 10_000)],
+    [(0, 0, 500), (500, 500, 100_000), (500, 500 * 512, 195), (1, 10**9, 1), (10, 0, 100_000)],
 )
 def test_what_is_read_at_a_time_is_bounded_by_its_events(messages, events, most):
     assert most_messages(messages, events) == most
