@@ -7,8 +7,11 @@ knows beforehand; so it is learned from how long the last transactions took.
 __all__ = ["FIRST_MESSAGES", "LEAST_BYTES", "MOST_BYTES", "TurnSize", "most_messages"]
 
 MOST_EVENTS = 100_000
-"""How many are read at a time: an event takes 192 bytes, whatever it took in its message. Fewer
-would cost more an event where hosts are many, since what came of each is counted by itself."""
+"""How many are read at a time: an event takes 192 bytes, whatever it took in its message."""
+
+MOST_MESSAGES = 30_000
+"""Fewer cost more where hosts are many, since what came of each is counted by itself; more cost
+more where they are not."""
 
 FIRST_MESSAGES = 500
 
@@ -17,7 +20,7 @@ def most_messages(messages: int, events: int) -> int:
     """Return how many messages to read next, after so many that held so many events."""
     if not messages:
         return FIRST_MESSAGES
-    return max(1, MOST_EVENTS * messages // max(messages, events))
+    return min(MOST_MESSAGES, max(1, MOST_EVENTS * messages // max(1, events)))
 
 
 MOST_BYTES = 64 << 20
