@@ -92,7 +92,7 @@ def _values(column: dict[str, Any], count: int) -> Iterator[Any]:
         case "constant":
             yield from found * count
         case "delta":
-            yield from (total % 2**64 for total in accumulate(found))
+            yield from (total % 2 ** (8 * struct.calcsize(format_)) for total in accumulate(found))
         case None:
             yield from found
 

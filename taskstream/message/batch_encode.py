@@ -137,8 +137,10 @@ def _numbers_of(
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     size = values.itemsize
     if column.is_delta:
-        differences = values.copy()
-        differences[1:] -= values[:-1]
+        values = np.ascontiguousarray(values)
+        differences = np.empty_like(values)
+        differences[:1] = values[:1]
+        np.subtract(values[1:], values[:-1], out=differences[1:])
         data = differences.tobytes()
     else:
         data = values.tobytes()

@@ -53,7 +53,12 @@ Named as in Parquet. High bytes are mostly alike, and zstd passes over them: it 
 """
 
 _ARGS_LOST = FLAGS["args_lost"].mask
-_DELTA = frozenset({"seq", "boot_ns", "start_ns", "process_start_ns", "parent_start_ns"})
+_DELTA = frozenset(
+    {
+        *("seq", "boot_ns", "start_ns", "process_start_ns", "parent_start_ns"),
+        *("pid", "tgid", "pidns_pid", "pidns_tgid", "old_pid"),
+    }
+)
 
 Shape = tuple[str, int]
 """Kind of a group's events, and the flags that decide which fields they have."""

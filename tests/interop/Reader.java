@@ -92,6 +92,7 @@ public class Reader {
                 found[i] |= (data[at] & 0xffL) << 8 * b;
             }
             found[i] += delta && i > 0 ? found[i - 1] : 0;
+            found[i] &= size < 8 ? (1L << 8 * size) - 1 : -1L;
         }
         return found;
     }

@@ -42,12 +42,14 @@ sub values_of {
         my @planes = unpack "(a$written)*", $data;
         $data = join '', map { my $at = $_; map { substr $_, $at, 1 } @planes } 0 .. $written - 1;
     }
-    my $letter = $encoding eq 'delta' ? 'q<' : $letter{ $column->{type} };
+    my $letter = $letter{ $column->{type} };
+    $letter = lc $letter if $encoding eq 'delta';    # signed: a step may go back
     my @found = unpack "($letter)*", $data;
     return (@found) x $count if $encoding eq 'constant';
     return @found if $encoding ne 'delta';
     my $total = 0;
-    return map { $total += $_ } @found;    # each is a step from the one before
+    my $most = $column->{type} eq 'u64' ? ~0 : 0xffffffff;
+    return map { $total += $_; $total & $most } @found;    # each is a step from the one before
 }
 
 while (read STDIN, my $head, 4) {

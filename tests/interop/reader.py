@@ -36,7 +36,7 @@ def values(column, count):
     if column.get("encoding") == "constant":
         return found * count
     if column.get("encoding") == "delta":
-        return [total % 2**64 for total in accumulate(found)]
+        return [total % 2 ** (8 * struct.calcsize(format_)) for total in accumulate(found)]
     return found
 
 

@@ -94,7 +94,8 @@ def test_times_and_numbers_are_written_as_differences():
     given = lives(30)
     columns = whole(given)["columns"]
     delta = {name for name, column in columns.items() if column.get("encoding") == "delta"}
-    assert delta == {"seq", "boot_ns", "start_ns", "process_start_ns", "parent_start_ns"}
+    times = {"boot_ns", "start_ns", "process_start_ns", "parent_start_ns"}
+    assert delta == {"seq", *times, "pid", "tgid", "pidns_pid", "pidns_tgid", "old_pid"}
     kinds = ("fork", "exec", "exit", "free")
     seqs = np.concatenate([given.of_kind(kind)["seq"] for kind in kinds])
     steps = np.frombuffer(columns["seq"]["data"], "<u8")
@@ -104,7 +105,7 @@ def test_times_and_numbers_are_written_as_differences():
 def test_a_column_of_one_number_has_it_once():
     columns = whole(lives(30))["columns"]
     assert columns["uid"] == {"type": "u32", "encoding": "constant", "data": bytes(4)}
-    assert columns["pid"].keys() == {"type", "data"}
+    assert columns["cpu"].keys() == {"type", "data"}
     assert "encoding" not in whole(lives(1))["columns"]["uid"]  # would be longer
 
 
