@@ -8,7 +8,7 @@ from typing import Any
 
 from taskstream import __version__, record
 from taskstream.batch import Label
-from taskstream.message.batch_layout import BATCH_VERSION, CONSTANT, DELTA, SPLIT
+from taskstream.message.batch_layout import BATCH_VERSION, CONSTANT, DELTA, SPLIT, WRITTEN
 from taskstream.record import COUNTS, KINDS, VERSION
 
 __all__ = ["document"]
@@ -17,7 +17,7 @@ _U64 = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 _BYTES = {"type": "string", "contentEncoding": "binary", "description": "MessagePack's bin"}
-_MAY = ("groups", "encoding", "layout")
+_MAY = ("groups", "encoding", "written", "layout", "base")
 _SCHEMA = "application/schema+json;version=draft-07"
 _FORMATS = {"MessagePack": "application/msgpack", "JSON": "application/json"}
 
@@ -46,7 +46,12 @@ def _batch() -> dict[str, Any]:
     call = {"enum": list(record.CALLS)}
     group = _object({"kind": {"enum": list(KINDS)}, "count": _COUNT, "call": call}, "call")
     some = {"groups": _list(_COUNT)}
-    ways = {"encoding": {"enum": [CONSTANT, DELTA]}, "layout": {"const": SPLIT}}
+    ways = {
+        "encoding": {"enum": [CONSTANT, DELTA]},
+        "written": {"enum": list(WRITTEN)},
+        "layout": {"const": SPLIT},
+        "base": _U64,
+    }
     numbers = {
         field.wire: _object({"type": {"const": field.type}, **some, **ways, "data": _BYTES}, *_MAY)
         for kind in KINDS

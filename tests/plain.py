@@ -82,8 +82,9 @@ def _values(column: dict[str, Any], count: int) -> Iterator[Any]:
             yield column["data"][at : at + length]
             at += length
         return
-    numbers = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
-    data, format_ = column["data"], numbers[column["type"]]
+    numbers = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "char[16]": "16s"}
+    numbers |= {"i8": "<b", "i16": "<h", "i32": "<i"}
+    data, format_ = column["data"], numbers[column.get("written", column["type"])]
     if column.get("layout") == "byte_stream_split":
         written = len(data) // struct.calcsize(format_)
         data = b"".join(data[nth::written] for nth in range(written))
@@ -92,7 +93,9 @@ def _values(column: dict[str, Any], count: int) -> Iterator[Any]:
         case "constant":
             yield from found * count
         case "delta":
-            yield from (total % 2 ** (8 * struct.calcsize(format_)) for total in accumulate(found))
+            bits = 8 * struct.calcsize(numbers[column["type"]])
+            base = column.get("base", 0)
+            yield from ((base + total) % 2**bits for total in accumulate(found))
         case None:
             yield from found
 

@@ -22,6 +22,7 @@ from taskstream.message.batch_layout import (
     DELTA,
     SPLIT,
     TEXTS,
+    WRITTEN,
     BatchColumn,
     batch_columns,
     places_of,
@@ -180,6 +181,7 @@ def _fill(
 
 _CODES = {"u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i32": "<i4"}
 _DTYPES = {name: np.dtype(code) for name, code in _CODES.items()}
+_SHORT = {name: np.dtype(code) for name, code in WRITTEN.items()}
 _BYTE, _LENGTH = np.dtype("u1"), _DTYPES["u32"]
 
 
@@ -187,20 +189,29 @@ def _numbers(said: dict[str, Any], type_: str, count: int) -> NDArray[np.integer
     """Return the numbers of a column, of which there must be so many."""
     if said["type"] != type_:
         _expect(said["type"], type_, "type")
-    dtype, written = _DTYPES[type_], count
+    dtype = written = _DTYPES[type_]
+    there = count
     if is_constant := said.get("encoding") == CONSTANT:
-        written = 1
+        there = 1
+    if "written" in said:
+        written = _SHORT[said["written"]]
+        if written.itemsize >= dtype.itemsize:
+            raise ValueError(f"a column of {type_}, written as {said['written']}")
     if "layout" in said:
         _expect(said["layout"], SPLIT, "layout")
-        split = _raw(said, _BYTE, written * dtype.itemsize)
-        values = split.reshape(dtype.itemsize, written).T.copy().view(dtype)[:, 0]
+        split = _raw(said, _BYTE, there * written.itemsize)
+        values = split.reshape(written.itemsize, there).T.copy().view(written)[:, 0]
     else:
-        values = _raw(said, dtype, written)
+        values = _raw(said, written, there)
+    if written is not dtype:
+        values = values.astype(dtype)
     if is_constant:
-        return values.repeat(count)
-    if "encoding" in said:
+        values = values.repeat(count)
+    elif "encoding" in said:
         _expect(said["encoding"], DELTA, "encoding")
-        return values.cumsum(dtype=dtype)
+        values = values.cumsum(dtype=dtype)
+    if "base" in said:
+        values = values + dtype.type(number(said, "base"))
     return values
 
 

@@ -33,9 +33,9 @@ __all__ = ["encode_batch", "shards"]
 _COMM_HEAD, _LABEL_HEAD = head_of("comm", COMM_TYPE), head_of("label", "u32")
 _CONSTANT_FROM = 64
 """Bytes of numbers for which it is worth saying that they are all one."""
-_SPLIT_FROM = 2048
-"""Bytes of numbers for which it is worth splitting them."""
-_DATA, _LENGTHS = pack("data"), pack("lengths")
+_LONG_FROM = 2048
+"""Bytes of long numbers for which it is worth looking how short they can be."""
+_DATA, _LENGTHS, _BASE = pack("data"), pack("lengths"), pack("base")
 
 
 def shards(batch: Batch, count: int) -> Iterator[tuple[int, Batch]]:
@@ -135,21 +135,36 @@ def _numbers_of(
     if column.groups:
         parts = [values[bounds[start] : bounds[stop]] for start, stop in column.runs]
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    size = values.itemsize
+    is_long = bool(column.long_heads) and values.nbytes >= _LONG_FROM
     if column.is_delta:
         values = np.ascontiguousarray(values)
-        differences = np.empty_like(values)
-        differences[:1] = values[:1]
-        np.subtract(values[1:], values[:-1], out=differences[1:])
-        data = differences.tobytes()
+        steps = np.empty_like(values)
+        np.subtract(values[1:], values[:-1], out=steps[1:])
+        if is_long:
+            steps[0] = 0
+            head, data = _long_numbers(steps.view("i8"), column)
+            return head + _BASE + pack(int(values[0])), data
+        steps[:1] = values[:1]
+        data = steps.tobytes()
     else:
         data = values.tobytes()
-        first = data[:size]
+        first = data[: values.itemsize]
         if len(data) >= _CONSTANT_FROM and data.endswith(first) and data == first * len(values):
             return column.constant_head, first
-    if size == 8 and len(data) >= _SPLIT_FROM:
-        return column.split_head, np.frombuffer(data, "u1").reshape(-1, size).T.tobytes()
+        if is_long:
+            return _long_numbers(np.frombuffer(data, "u8"), column)
     return column.head, data
+
+
+def _long_numbers(numbers: NDArray[np.integer], column: BatchColumn) -> tuple[bytes, bytes]:
+    """Return the same of many numbers of 8 bytes, each in as few bytes as the longest needs."""
+    most = int(np.maximum.reduce(numbers))
+    if column.is_delta:
+        most = 2 * max(most, -1 - int(np.minimum.reduce(numbers)))
+    size = next(size for size in column.long_heads if most < 1 << 8 * size)
+    short = numbers.astype(f"<{numbers.dtype.kind}{size}")
+    planes = short.view("u1").reshape(-1, size).T if size > 2 else short
+    return column.long_heads[size], planes.tobytes()
 
 
 def _used_labels(

@@ -24,6 +24,7 @@ __all__ = [
     "DELTA",
     "SPLIT",
     "TEXTS",
+    "WRITTEN",
     "BatchColumn",
     "Shape",
     "batch_columns",
@@ -52,6 +53,9 @@ SPLIT = "byte_stream_split"
 Named as in Parquet. High bytes are mostly alike, and zstd passes over them: it takes half as long.
 """
 
+WRITTEN = {f"{sign}{8 * size}": f"<{sign}{size}" for sign in "iu" for size in (1, 2, 4)}
+"""Shorter types in which numbers may be written, and their codes in numpy. Steps are signed."""
+
 _ARGS_LOST = FLAGS["args_lost"].mask
 _DELTA = frozenset(
     {
@@ -77,7 +81,9 @@ class BatchColumn:
         is_delta: Its numbers are written as differences.
         head: What a message says of it before its data.
         constant_head: The same where all of its numbers are one.
-        split_head: The same where their bytes are split.
+        long_heads: The same where there are many numbers of 8 bytes, by the bytes that each of
+            them is written in; for a column of shorter ones, nothing. With differences, ``base``
+            follows.
     """
 
     field: str
@@ -88,7 +94,7 @@ class BatchColumn:
     is_delta: bool
     head: bytes
     constant_head: bytes
-    split_head: bytes
+    long_heads: Mapping[int, bytes]
 
 
 @lru_cache(maxsize=256)
@@ -107,13 +113,39 @@ def batch_columns(shapes: tuple[Shape, ...]) -> tuple[BatchColumn, ...]:
         groups = having[name] if len(having[name]) < len(shapes) else []
         is_delta = name in _DELTA
         said = {"encoding": DELTA} if is_delta else {}
-        heads = [
-            head_of(field.wire, field.type, groups, written)
-            for written in (said, {"encoding": CONSTANT}, said | {"layout": SPLIT})
-        ]
-        runs = _runs(having[name])
-        columns.append(BatchColumn(name, field.wire, field.type, groups, runs, is_delta, *heads))
+        longs = _SIZES if field.type == "u64" else ()
+        columns.append(
+            BatchColumn(
+                field=name,
+                wire=field.wire,
+                type=field.type,
+                groups=groups,
+                runs=_runs(having[name]),
+                is_delta=is_delta,
+                head=head_of(field.wire, field.type, groups, said),
+                constant_head=head_of(field.wire, field.type, groups, {"encoding": CONSTANT}),
+                long_heads={
+                    size: head_of(
+                        field.wire,
+                        field.type,
+                        groups,
+                        said | _long_way(size, "i" if is_delta else "u"),
+                        more=1 + is_delta,
+                    )
+                    for size in longs
+                },
+            )
+        )
     return tuple(columns)
+
+
+_SIZES = (1, 2, 4, 8)
+
+
+def _long_way(size: int, sign: str) -> dict[str, str]:
+    """Return how many long numbers are written in so many bytes each."""
+    written = {"written": f"{sign}{8 * size}"} if size < 8 else {}
+    return written | ({"layout": SPLIT} if size > 2 else {})
 
 
 def _runs(places: Sequence[int]) -> tuple[tuple[int, int], ...]:

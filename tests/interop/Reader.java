@@ -77,11 +77,10 @@ public class Reader {
     /** Returns the numbers of a column, which lie side by side, little-endian. */
     private static long[] numbers(Map<String, Value> column, int count) {
         byte[] data = data(column);
-        int size = switch (text(column.get("type"))) {
-            case "u16" -> 2;
-            case "u32" -> 4;
-            default -> 8;
-        };
+        String type = text(column.get("type"));
+        String written = column.containsKey("written") ? text(column.get("written")) : type;
+        int size = size(written);
+        long base = column.containsKey("base") ? column.get("base").asIntegerValue().toLong() : 0;
         boolean constant = says(column, "encoding", "constant");
         boolean delta = says(column, "encoding", "delta"); // each is a step from the one before
         boolean split = says(column, "layout", "byte_stream_split"); // first bytes, second bytes ...
@@ -91,10 +90,17 @@ public class Reader {
                 int at = constant ? b : split ? b * count + i : i * size + b;
                 found[i] |= (data[at] & 0xffL) << 8 * b;
             }
-            found[i] += delta && i > 0 ? found[i - 1] : 0;
-            found[i] &= size < 8 ? (1L << 8 * size) - 1 : -1L;
+            if (written.startsWith("i")) {
+                found[i] = found[i] << 64 - 8 * size >> 64 - 8 * size; // with its sign
+            }
+            found[i] += !delta ? 0 : i > 0 ? found[i - 1] : base;
+            found[i] &= type.equals("u64") ? -1L : (1L << 8 * size(type)) - 1;
         }
         return found;
+    }
+
+    private static int size(String type) {
+        return Integer.parseInt(type.substring(1)) / 8;
     }
 
     private static boolean says(Map<String, Value> column, String member, String value) {

@@ -35,19 +35,20 @@ sub events {
 # Return the values of a column of a `batch`, which lie side by side, little-endian.
 sub values_of {
     my ($column, $count) = @_;
-    my %letter = (u16 => 'S<', u32 => 'L<', u64 => 'Q<', i32 => 'l<', 'char[16]' => 'Z16');
+    my %letter = (u8 => 'C', u16 => 'S<', u32 => 'L<', u64 => 'Q<', 'char[16]' => 'Z16');
+    %letter = (%letter, i8 => 'c', i16 => 's<', i32 => 'l<');
     my ($encoding, $data) = ($column->{encoding} // '', $column->{data});
+    my $letter = $letter{ $column->{written} // $column->{type} };
     if ($column->{layout}) {    # the first byte of each, then the second of each, and so on
-        my $written = length($data) / length pack $letter{ $column->{type} }, 0;
+        my $written = length($data) / length pack $letter, 0;
         my @planes = unpack "(a$written)*", $data;
         $data = join '', map { my $at = $_; map { substr $_, $at, 1 } @planes } 0 .. $written - 1;
     }
-    my $letter = $letter{ $column->{type} };
     $letter = lc $letter if $encoding eq 'delta';    # signed: a step may go back
     my @found = unpack "($letter)*", $data;
     return (@found) x $count if $encoding eq 'constant';
     return @found if $encoding ne 'delta';
-    my $total = 0;
+    my $total = $column->{base} // 0;
     my $most = $column->{type} eq 'u64' ? ~0 : 0xffffffff;
     return map { $total += $_; $total & $most } @found;    # each is a step from the one before
 }

@@ -27,8 +27,9 @@ def events(message):
 
 def values(column, count):
     """Return the values of a column of a `batch`, which lie side by side, little-endian."""
-    formats = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "char[16]": "16s"}
-    format_, data = formats[column["type"]], column["data"]
+    formats = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "char[16]": "16s"}
+    formats |= {"i8": "<b", "i16": "<h", "i32": "<i"}
+    format_, data = formats[column.get("written", column["type"])], column["data"]
     if column.get("layout") == "byte_stream_split":  # the first byte of each, then the second
         written = len(data) // struct.calcsize(format_)
         data = b"".join(data[nth::written] for nth in range(written))
@@ -36,7 +37,8 @@ def values(column, count):
     if column.get("encoding") == "constant":
         return found * count
     if column.get("encoding") == "delta":
-        return [total % 2 ** (8 * struct.calcsize(format_)) for total in accumulate(found)]
+        size, base = struct.calcsize(formats[column["type"]]), column.get("base", 0)
+        return [(base + total) % 2 ** (8 * size) for total in accumulate(found)]
     return found
 
 

@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from taskstream.batch import Batch
+from taskstream.batch import Batch, time_order
 from taskstream.errors import MessageError
 from taskstream.message.batch_decode import decode_batch, read_head
 from taskstream.message.batch_encode import encode_batch, shards
@@ -109,16 +109,61 @@ def test_a_column_of_one_number_has_it_once():
     assert "encoding" not in whole(lives(1))["columns"]["uid"]  # would be longer
 
 
-def test_the_bytes_of_many_long_numbers_are_split():
+def test_many_long_numbers_are_written_in_as_few_bytes_as_they_need():
     given = lives(100)
     columns = whole(given)["columns"]
-    split = {name for name, column in columns.items() if column.get("layout")}
-    assert split >= {"seq", "boot_ns", "start_ns", "process_start_ns"}
-    assert {columns[name]["layout"] for name in split} == {"byte_stream_split"}
-    seqs = np.concatenate([given.of_kind(kind)["seq"] for kind in ("fork", "exec", "exit", "free")])
-    planes = np.frombuffer(columns["seq"]["data"], "u1").reshape(8, 400)
-    assert planes[0].tolist() == [int(seqs[0]) & 255, *(np.diff(seqs) & np.uint64(255)).tolist()]
-    assert not any("layout" in column for column in whole(lives(10))["columns"].values())
+    ways = {
+        n: (c.get("written"), c.get("layout")) for n, c in columns.items() if c["type"] == "u64"
+    }
+    assert ways["seq"] == ("i8", None)
+    assert ways["parent_start_ns"] == ("i8", None)
+    kinds = ("fork", "exec", "exit", "free")
+    seqs = np.concatenate([given.of_kind(kind)["seq"] for kind in kinds]).astype("i8")
+    assert columns["seq"]["base"] == seqs[0]
+    assert np.frombuffer(columns["seq"]["data"], "i1").tolist() == [0, *np.diff(seqs).tolist()]
+    few = whole(lives(10))["columns"].values()
+    assert not any({"written", "layout", "base"} & column.keys() for column in few)
+
+
+def test_those_of_four_bytes_and_more_are_split():
+    given = lives(100)
+    given.records["start_ns"] += np.arange(400, dtype="u8") * 100_000
+    columns = whole(given)["columns"]
+    assert columns["start_ns"]["written"] == "i32"
+    assert columns["start_ns"]["layout"] == "byte_stream_split"
+    planes = np.frombuffer(columns["start_ns"]["data"], "u1").reshape(4, 400)
+    kinds = ("fork", "exec", "exit", "free")
+    starts = np.concatenate([given.of_kind(kind)["start_ns"] for kind in kinds]).astype("i8")
+    steps = [0, *np.diff(starts).tolist()]
+    assert [planes[n].tolist() for n in range(4)] == [
+        [s >> 8 * n & 255 for s in steps] for n in range(4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "plain", "steps"),
+    [
+        (7, 1, 1),
+        (8, 1, 2),
+        (15, 2, 2),
+        (16, 2, 4),
+        (31, 4, 4),
+        (32, 4, 8),
+        (63, 8, 8),
+        (64, 8, 1),  # from 2^64 - 1 to 0 is one step
+    ],
+)
+def test_long_numbers_come_back_whatever_they_are_written_in(bits, plain, steps):
+    given = lives(300)
+    exits = np.flatnonzero(given.records["kind"] == KINDS["exit"])
+    waves = np.array([(1 << bits) - 1, 0] * 600, "u8")
+    given.records["start_ns"] = waves
+    given.records["utime_ns"][exits] = waves[: len(exits)]
+    columns = whole(given)["columns"]
+    assert len(columns["utime_ns"]["data"]) == plain * 300
+    assert len(columns["start_ns"]["data"]) == steps * 1200
+    back = decode_batch(encode_batch(given).values[0])
+    assert known(back) == known(given.part(time_order(given.records)))
 
 
 def as_written(given: Batch, encoding: str | None, layout: str | None) -> bytes:
@@ -365,6 +410,14 @@ def test_a_message_without_one_of_its_columns_is_rejected(kind):
         {"layout": "rows"},
         {"layout": None},
         {"layout": "byte_stream_split", "data": bytes(7)},
+        {"written": "u64", "data": bytes(16)},
+        {"written": "i32"},
+        {"written": "u32"},
+        {"written": "u16"},
+        {"written": None, "data": bytes(4)},
+        {"base": None},
+        {"base": -1},
+        {"base": 1 << 32},
     ],
 )
 def test_a_message_with_a_spoilt_column_is_rejected(spoilt):
