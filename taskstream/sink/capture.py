@@ -30,8 +30,8 @@ __all__ = ["FLUSH_MS", "CaptureSink"]
 FLUSH_MS = 1000
 """How long an event may wait for others before it is written."""
 
-MOST_EVENTS = 4096
-"""Events of a frame."""
+MOST_EVENTS, MOST_BYTES = 8192, 8 << 20
+"""Of a frame. Its columns may be longer than a broker takes; a replay divides them then."""
 
 RETRY_MS = 1000
 """How long to leave a disk alone that had no room."""
@@ -102,7 +102,7 @@ class CaptureSink:
         gathered, self._gathered, self._gathered_events = self._gathered, [], 0
         if not gathered:
             return
-        messages = encode_batch(join(gathered), most_events=MOST_EVENTS)
+        messages = encode_batch(join(gathered), most_events=MOST_EVENTS, most_bytes=MOST_BYTES)
         for value, records in zip(messages.values, messages.records, strict=True):
             self._append(value, records)
 
