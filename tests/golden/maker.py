@@ -133,6 +133,22 @@ def _batches() -> Iterator[tuple[str, bytes]]:
     yield "batch-of-one", encode_batch(_BATCHES["fork"]).values[0]
     yield "batch-of-many", encode_batch(_MANY).values[0]
     yield "batch-of-hundreds", encode_batch(lives(64)).values[0]
+    yield "batch-of-exits", encode_batch(_exits()).values[0]
+
+
+def _exits() -> Batch:
+    """Make as many exits as it takes for numbers to be as short as may be, of every length."""
+    exits = batch(*(event("exit", seq=n) for n in range(256)))
+    numbers = np.arange(256, dtype="u8")
+    for shift, unsigned, steps in (
+        (0, "utime_ns", "seq"),
+        (8, "stime_ns", "start_ns"),
+        (24, "runtime_ns", "process_start_ns"),
+        (56, "minor_faults", "boot_ns"),
+    ):
+        exits.records[unsigned] = numbers << np.uint64(shift)
+        exits.records[steps] = (numbers ^ np.uint64(5)) << np.uint64(shift)
+    return exits
 
 
 def _foreign(value: bytes) -> bytes:
