@@ -20,9 +20,8 @@ __all__ = ["CaptureWriter"]
 MOST_STRETCHES = 4096
 """Entries of the time index; when there are more, each two become one."""
 
-COMPRESSION = zstandard.ZstdCompressionParameters.from_level(1, source_size=1 << 19, window_log=17)
-"""zstd's lowest level: the higher ones save little here, and cost much. What is alike lies close
-together in a column, so a wider window finds no more, and takes longer."""
+LEVEL = 1
+"""zstd's level: the higher ones save little here, and cost much."""
 
 
 class CaptureWriter:
@@ -52,7 +51,7 @@ class CaptureWriter:
         self.dropped = 0
         self.reports = 0
         self._file_id = secrets.randbits(32)
-        self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._stretches: list[Stretch] = []
         self._per_stretch = 1
         self._descriptor = _create(path, replace=replace)
