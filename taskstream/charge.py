@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Label, Labels, join_labels, join_records, take
-from taskstream.record import COUNTS, KINDS, RECORD, VERSION
+from taskstream.record import COUNTS, KIND_NAMES, KINDS, RECORD, VERSION
 from taskstream.text import escape, unescape
 
 __all__ = ["MOST_ROWS", "Charges", "stand_ins"]
@@ -22,7 +22,6 @@ MOST_ROWS = 4096
 
 _NUMBERS = ("tgid", "start_ns", "ppid", "parent_start_ns", "cgroup_id", "uid")
 _NAMES = tuple(count.name for count in COUNTS)
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +77,7 @@ class Charges:
     def to_map(self) -> dict[str, Any]:
         """Return what a report says of it."""
         events = self.events
-        kinds = [_KIND_NAMES[kind] for kind in events["kind"].tolist()]
+        kinds = [KIND_NAMES[kind] for kind in events["kind"].tolist()]
         comms = [escape(comm.split(b"\0", 1)[0]) for comm in events["comm"].tolist()]
         numbers = [events[_MEMBERS.get(name, name)].tolist() for name in _NUMBERS]
         columns = [kinds, *numbers, comms, *self.counts.T.tolist()]

@@ -20,6 +20,7 @@ __all__ = [
     "FIELDS",
     "FLAGS",
     "KINDS",
+    "KIND_NAMES",
     "NO_CPU",
     "PROCESS_KEY",
     "PROCESS_LOSSES",
@@ -138,6 +139,7 @@ VERSION: int = _SCHEMA["version"]
 """Schema version that this package writes, and the newest that it reads."""
 
 KINDS: dict[str, int] = {row["name"]: row["value"] for row in _SCHEMA["kind"]}
+KIND_NAMES = {value: name for name, value in KINDS.items()}
 CALLS: dict[str, int] = {row["name"]: row["value"] for row in _SCHEMA["call"]}
 FLAGS: dict[str, Flag] = {row["name"]: _flag(row) for row in _SCHEMA["flag"]}
 COUNTS: tuple[Count, ...] = tuple(Count(**row) for row in _SCHEMA["count"])

@@ -14,7 +14,7 @@ from taskstream import record
 from taskstream.batch import Batch
 from taskstream.message.message import marked
 from taskstream.message.shape import ESCAPED, derived, groups_of, hidden_fields
-from taskstream.record import CALLS, KINDS, VERSION
+from taskstream.record import CALLS, KIND_NAMES, KINDS, VERSION
 from taskstream.text import escape, split_argv
 
 __all__ = ["TABLE_COLUMNS", "TableColumn", "columns"]
@@ -43,7 +43,6 @@ def _table_columns() -> tuple[TableColumn, ...]:
 TABLE_COLUMNS = _table_columns()
 """The columns of every table."""
 
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 _CALL_NAMES = {value: name for name, value in CALLS.items()}
 _NOT_NUMBERS = ("kind", "call", "comm")
 
@@ -120,7 +119,7 @@ def _texts(batch: Batch) -> dict[str, list[Any]]:
     fail = KINDS["fail"]
     calls = zip(kinds, records["call"].tolist(), strict=True)
     return {
-        "kind": [_KIND_NAMES[kind] for kind in kinds],
+        "kind": [KIND_NAMES[kind] for kind in kinds],
         "call": [_CALL_NAMES.get(call) if kind == fail else None for kind, call in calls],
         "comm": [_text(comm.split(b"\0", 1)[0], bits) for comm, bits in comms],
         "filename": filenames,

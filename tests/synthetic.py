@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin
-from taskstream.record import FIELDS, FLAGS, KINDS, RECORD, VERSION
+from taskstream.record import FIELDS, FLAGS, KIND_NAMES, KINDS, RECORD, VERSION
 
 __all__ = [
     "ORIGIN",
@@ -137,12 +137,11 @@ def known(batches: Batch | Sequence[Batch]) -> list[dict[str, Any]]:
     Texts are bytes, cut at the first NUL where the kernel ends them so, and argv is a list;
     what flags hide, or belongs to another kind, is not there.
     """
-    kinds = {value: name for name, value in KINDS.items()}
     found = []
     for one in [batches] if isinstance(batches, Batch) else batches:
         labels = one.labels or Labels([Label()], np.zeros(len(one), np.intp))
         for record, row in zip(one.records, labels.rows.tolist(), strict=True):
-            kind = kinds[int(record["kind"])]
+            kind = KIND_NAMES[int(record["kind"])]
             flags = int(record["flags"]) & ~_ESCAPED
             fate = {name: record[name].item() for name in visible(kind, flags)}
             fate |= {"flags": flags, "comm": bytes(record["comm"]).split(b"\0")[0]}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 from taskstream import __version__
 from taskstream.batch import Batch, Origin
@@ -19,12 +21,13 @@ from taskstream.message.batch_decode import decode_batch
 from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import pack
 from taskstream.message.member import number, text
-from taskstream.record import COUNTS, FIELDS, FLAGS, KINDS, VERSION
+from taskstream.record import COUNTS, FIELDS, FLAGS, KIND_NAMES, KINDS, VERSION
 from taskstream.report import Report
 
 __all__ = [
     "About",
     "Content",
+    "Events",
     "Header",
     "Index",
     "Loss",
@@ -296,6 +299,32 @@ class Trailer:
             dropped=number(map_, "dropped"),
             reports=number(map_, "reports"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What is said of the events of a frame before they are read.
+
+    Attributes:
+        kind: The frame's kind.
+        by_kind: How many there are, by kind.
+        first_ns: CLOCK_BOOTTIME of the earliest.
+        last_ns: CLOCK_BOOTTIME of the latest.
+    """
+
+    kind: FrameKind
+    by_kind: dict[str, int]
+    first_ns: int
+    last_ns: int
+
+    @classmethod
+    def of(cls, records: NDArray[np.void]) -> "Events":
+        """Look at records, at least one."""
+        boot_ns = records["boot_ns"].copy()  # one way through the records, not two
+        numbers = np.bincount(records["kind"]).tolist()
+        by_kind = {KIND_NAMES[kind]: count for kind, count in enumerate(numbers) if count}
+        kind = FrameKind.SNAPSHOT if by_kind.keys() == {"task"} else FrameKind.BATCH
+        return cls(kind, by_kind, int(boot_ns.min()), int(boot_ns.max()))
 
 
 Content = Header | Batch | Report | Names | Loss | Index | Trailer

@@ -11,14 +11,13 @@ from taskstream.batch import Batch
 from taskstream.capture.content import Header, Index, Loss, Names, Trailer, content_of
 from taskstream.capture.frame import Damage, Frame, FrameKind, kind_name
 from taskstream.errors import CaptureError, MessageError
-from taskstream.record import KINDS
+from taskstream.record import KIND_NAMES, KINDS
 from taskstream.report import Report
 from taskstream.sequence import StreamBooks
 
 __all__ = ["Survey"]
 
 _EVENTS = (FrameKind.BATCH, FrameKind.SNAPSHOT)
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 
 
 class Survey:
@@ -99,7 +98,7 @@ class Survey:
         if found != (frame.events, frame.first_ns, frame.last_ns):
             self.faults.append(f"byte {frame.offset}: the head says other events than the payload")
         kinds = Counter(batch.records["kind"].tolist())
-        self.by_kind.update({_KIND_NAMES[kind]: count for kind, count in kinds.items()})
+        self.by_kind.update({KIND_NAMES[kind]: count for kind, count in kinds.items()})
         self._books.add(batch)
 
     def _add_other(self, frame: Frame) -> None:

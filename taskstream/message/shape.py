@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from taskstream import record
 from taskstream.message.columns import Column, short_text, text_marker
-from taskstream.record import CALLS, FLAGS, KINDS, VERSION
+from taskstream.record import CALLS, FLAGS, KIND_NAMES, KINDS, VERSION
 
 __all__ = [
     "ESCAPED",
@@ -113,7 +113,7 @@ def groups_of(records: NDArray[np.void]) -> tuple[NDArray[np.intp], list[Group]]
 @lru_cache(maxsize=1024)
 def _said_by(code: int) -> tuple[str, int, str | None]:
     """Return kind, flags and call of a group by its code."""
-    kind = _KIND_NAMES[code >> _KIND_BITS & (1 << _CALL_BITS - _KIND_BITS) - 1]
+    kind = KIND_NAMES[code >> _KIND_BITS & (1 << _CALL_BITS - _KIND_BITS) - 1]
     flags = sum(bit for place, bit in enumerate(_DECIDING) if code >> place & 1)
     return kind, flags, _CALL_NAMES.get(code >> _CALL_BITS)
 
@@ -133,7 +133,6 @@ def _codes() -> NDArray[np.uint16]:
 
 
 _FAIL = KINDS["fail"]
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 _CALL_NAMES = {value: name for name, value in CALLS.items()}
 _DECIDING = sorted(
     {f.mask for f in FLAGS.values() if any(deciding_mask(k) & f.mask for k in KINDS)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from taskstream import clock
 from taskstream.batch import Batch, join
-from taskstream.capture.content import Loss, Names
+from taskstream.capture.content import Events, Loss, Names
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.rotation import CaptureFiles
 from taskstream.drops import DropCounts
@@ -35,8 +35,6 @@ MOST_EVENTS, MOST_BYTES = 8192, 8 << 20
 
 RETRY_MS = 1000
 """How long to leave a disk alone that had no room."""
-
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 
 
 class CaptureSink:
@@ -107,13 +105,17 @@ class CaptureSink:
             self._append(value, records)
 
     def _append(self, value: bytes, records: NDArray[np.void]) -> None:
-        events = _by_kind(records)
-        kind = FrameKind.SNAPSHOT if events.keys() == {"task"} else FrameKind.BATCH
-        first_ns, last_ns = int(records["boot_ns"].min()), int(records["boot_ns"].max())
+        said = Events.of(records)
         if self._may_write():
             try:
                 self._tell_losses()
-                self.files.append(kind, value, first_ns=first_ns, last_ns=last_ns, events=events)
+                self.files.append(
+                    said.kind,
+                    value,
+                    first_ns=said.first_ns,
+                    last_ns=said.last_ns,
+                    events=said.by_kind,
+                )
             except OSError as error:
                 self._fail(error)
             else:
@@ -206,8 +208,3 @@ def _company(batch: Batch) -> tuple[object, ...]:
     """Return what batches of one frame have in common; running tasks are kept apart."""
     running = bool(batch.records["kind"][0] == KINDS["task"])
     return batch.origin, batch.wall_offset_ns, running
-
-
-def _by_kind(records: NDArray[np.void]) -> dict[str, int]:
-    numbers = np.bincount(records["kind"])
-    return {_KIND_NAMES[kind]: int(numbers[kind]) for kind in np.flatnonzero(numbers).tolist()}

@@ -14,17 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from taskstream.batch import Batch, Origin
-from taskstream.capture.content import About, Header
+from taskstream.capture.content import About, Events, Header
 from taskstream.capture.frame import FrameKind
 from taskstream.capture.writer import CaptureWriter
 from taskstream.clock import ClockPair
 from taskstream.errors import ConfigError
 from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
-from taskstream.record import KINDS
 from taskstream.report import Report
 from taskstream.spool.segment import Segment, read_segment, survey_segment
 
@@ -35,7 +32,6 @@ FIRST_NUMBER = 10**9
 
 _SUFFIX = ".tsc"
 _NAME = re.compile(rf"\d{{12}}{re.escape(_SUFFIX)}")
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +167,13 @@ class Spool:
         return place, left
 
     def _append(self, writer: CaptureWriter, value: bytes, part: Batch) -> int:
-        numbers = np.bincount(part.records["kind"])
-        kinds = {_KIND_NAMES[k]: int(numbers[k]) for k in np.flatnonzero(numbers).tolist()}
+        said = Events.of(part.records)
         writer.append(
-            FrameKind.SNAPSHOT if kinds.keys() == {"task"} else FrameKind.BATCH,
+            said.kind,
             value,
-            first_ns=int(part.records["boot_ns"].min()),
-            last_ns=int(part.records["boot_ns"].max()),
-            events=kinds,
+            first_ns=said.first_ns,
+            last_ns=said.last_ns,
+            events=said.by_kind,
         )
         return len(part)
 

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import ExecText, in_time_order, take
-from taskstream.record import CALLS, FLAGS, KINDS
+from taskstream.record import CALLS, FLAGS, KIND_NAMES, KINDS
 
 __all__ = ["Events", "Identity", "call_name"]
 
-_KIND_NAMES = {value: name for name, value in KINDS.items()}
 _CALL_NAMES = {value: name for name, value in CALLS.items()}
 
 Identity = tuple[int, int]
@@ -75,7 +74,7 @@ class Events:
     def count(self) -> dict[str, int]:
         """Count the records by kind; a kind without records is not there."""
         counted = Counter(self.records["kind"].tolist())
-        return {_KIND_NAMES[kind]: n for kind, n in sorted(counted.items())}
+        return {KIND_NAMES[kind]: n for kind, n in sorted(counted.items())}
 
     def tasks(self) -> list[Identity]:
         """Return the identity (pid, start_ns) of every record's subject."""
