@@ -190,19 +190,19 @@ def _numbers(said: dict[str, Any], type_: str, count: int) -> NDArray[np.integer
     if said["type"] != type_:
         _expect(said["type"], type_, "type")
     dtype = written = _DTYPES[type_]
-    there = count
+    held = count
     if is_constant := said.get("encoding") == CONSTANT:
-        there = 1
+        held = 1
     if "written" in said:
         written = _SHORT[said["written"]]
         if written.itemsize >= dtype.itemsize:
             raise ValueError(f"a column of {type_}, written as {said['written']}")
     if "layout" in said:
         _expect(said["layout"], SPLIT, "layout")
-        split = _raw(said, _BYTE, there * written.itemsize)
-        values = split.reshape(written.itemsize, there).T.copy().view(written)[:, 0]
+        split = _raw(said, _BYTE, held * written.itemsize)
+        values = split.reshape(written.itemsize, held).T.copy().view(written)[:, 0]
     else:
-        values = _raw(said, written, there)
+        values = _raw(said, written, held)
     if written is not dtype:
         values = values.astype(dtype)
     if is_constant:

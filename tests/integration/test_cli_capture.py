@@ -22,7 +22,7 @@ from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.needs import need_root
 from tests.plain import map_of
 from tests.plain_capture import frames_of
-from tests.synthetic import ORIGIN, lives
+from tests.synthetic import ORIGIN, batch, event, lives
 from tests.topic import fetch, wait_until
 
 REPLAYED = "taskstream replay: read 105 = replayed 105 + left out 0\n"
@@ -52,6 +52,24 @@ def test_replay_prints_events_and_reports_as_json(path):
     assert kinds.count("report") == 2
     assert done.err == REPLAYED
     assert done.code == 0
+
+
+@pytest.mark.kafka
+def test_a_frame_that_is_longer_than_a_message_may_be_is_published_in_parts(tmp_path):
+    argv = b"x" * 250 + b"\0"
+    given = batch(*(event("exec", seq=number, argv=argv) for number in range(5_000)))
+    path = a_capture(tmp_path / "long.tsc", [given])
+    (frame,) = [frame for frame in frames_of(path.read_bytes()) if frame.kind == "batch"]
+    assert len(frame.payload) > 1_250_000
+    with EmbeddedBroker() as broker:
+        to = ["--to", "kafka", "--bootstrap", broker.address, "--message", "batch"]
+        done = taskstream("replay", path, *to)
+        values = [m.value for m in fetch(broker.address, "taskstream.events")]
+    assert done.code == 0, done.err
+    assert max(map(len, values)) < 1_000_000
+    counts = [message["count"] for message in map(map_of, values) if message["kind"] == "batch"]
+    assert len(counts) > 1
+    assert sum(counts) == 5_000
 
 
 def test_replay_reads_standard_input(path):
