@@ -74,7 +74,7 @@ def published(request: pytest.FixtureRequest, kafka: KafkaCluster) -> Published:
     kafka.create_topic(topic, partitions=3)
     options = KafkaOptions(bootstrap=kafka.bootstrap, topic=topic, message=request.param)
     sink = KafkaSink(options)
-    # Of many events the bytes of long numbers are split; with one CPU its number is there once.
+    # Of many events long numbers are written short; with one CPU its number is there once.
     given = [lives(_PROCESSES), _odd(), lives(30, cpus=1, origin=_ALONE)]
     for one in given:
         sink.write(one)
