@@ -6,7 +6,7 @@ module alone; ``docs/messages.md`` describes it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -113,7 +113,8 @@ def batch_columns(shapes: tuple[Shape, ...]) -> tuple[BatchColumn, ...]:
         groups = having[name] if len(having[name]) < len(shapes) else []
         is_delta = name in _DELTA
         said = {"encoding": DELTA} if is_delta else {}
-        longs = _SIZES if field.type == "u64" else ()
+        head = partial(head_of, field.wire, field.type, groups)
+        sign, sizes = "i" if is_delta else "u", _SIZES if field.type == "u64" else ()
         columns.append(
             BatchColumn(
                 field=name,
@@ -122,18 +123,9 @@ def batch_columns(shapes: tuple[Shape, ...]) -> tuple[BatchColumn, ...]:
                 groups=groups,
                 runs=_runs(having[name]),
                 is_delta=is_delta,
-                head=head_of(field.wire, field.type, groups, said),
-                constant_head=head_of(field.wire, field.type, groups, {"encoding": CONSTANT}),
-                long_heads={
-                    size: head_of(
-                        field.wire,
-                        field.type,
-                        groups,
-                        said | _long_way(size, "i" if is_delta else "u"),
-                        more=1 + is_delta,
-                    )
-                    for size in longs
-                },
+                head=head(said),
+                constant_head=head({"encoding": CONSTANT}),
+                long_heads={n: head(said | _long_way(n, sign), more=1 + is_delta) for n in sizes},
             )
         )
     return tuple(columns)
