@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from taskstream import record
 from taskstream.batch import Batch, ExecText, Label, Labels, Origin, put, take
 from taskstream.errors import MessageError
-from taskstream.message.batch_decode import decode_batch
+from taskstream.message.batch_decode import decode_batches
 from taskstream.message.batch_layout import BATCH_VERSION
 from taskstream.message.columns import RowTemplate, members_of, pack
 from taskstream.message.joined import PREFIX, Joined
@@ -83,6 +83,7 @@ class _Rows:
         known: The tails.
         tails: Number of each one's tail; -1 where nothing is known yet.
         texts: filename and argv of execs, by row.
+        batches: Which of the messages are batches.
     """
 
     def __init__(self, values: Sequence[bytes], known: Tails) -> None:
@@ -93,6 +94,7 @@ class _Rows:
         self.run_ns = np.zeros(count, np.uint64)
         self.wall_ns = np.zeros(count, np.uint64)
         self.texts: dict[int, ExecText | None] = {}
+        self.batches: list[int] = []
 
     @cached_property
     def joined(self) -> Joined:
@@ -131,6 +133,9 @@ class MessageDecoder:
         left = deque(np.flatnonzero(rows.tails < 0).tolist())
         while left:
             position = left.popleft()
+            if values[position].startswith(_BATCHES, 1):
+                rows.batches.append(position)
+                continue
             try:
                 learned = self._read_one(values[position], position, rows, decoded)
             except MessageError as error:
@@ -138,6 +143,13 @@ class MessageDecoder:
                 continue
             if learned is not None:
                 left = deque(_read_columns(np.array(left, np.intp), learned, rows).tolist())
+        found = decode_batches([values[position] for position in rows.batches], args=self._args)
+        for position, one in zip(rows.batches, found, strict=True):
+            if isinstance(one, MessageError):
+                decoded.rejected.append((position, one))
+            else:
+                decoded.batches.append(one)
+        decoded.rejected.sort(key=itemgetter(0))
         decoded.batches += _batches(rows)
         return decoded
 
@@ -145,9 +157,6 @@ class MessageDecoder:
         self, value: bytes, position: int, rows: _Rows, decoded: Decoded
     ) -> _Shape | None:
         """Read a message by itself; return the shape of its like, if it was not known."""
-        if value.startswith(_BATCHES, 1):
-            decoded.batches.append(decode_batch(value, args=self._args))
-            return None
         as_json = value[:1] == b"{"  # no map begins so in MessagePack
         event = _checked(_loaded(value) if as_json else _unpacked(value))
         kind = event["kind"]
@@ -156,7 +165,7 @@ class MessageDecoder:
         elif kind == "batch" and as_json:
             raise MessageError("a batch as JSON: there is no such message")
         elif kind == "batch":
-            decoded.batches.append(decode_batch(value, args=self._args))
+            rows.batches.append(position)
         else:
             _read_event(event, position, rows)
             return None if as_json else self._learn(value, event)

@@ -53,7 +53,7 @@ THEMES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=THEMES, help="one theme, or several")
+    parser.add_argument("--only", action="append", choices=THEMES, help="a theme; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a smoke check of about a minute")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

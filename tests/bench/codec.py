@@ -17,6 +17,7 @@ from tests.bench.sample import batches_of
 __all__ = ["decode", "encode"]
 
 _BATCH_EVENTS = (64, 512, 4096)
+_FEW_EVENTS = (4, 16, 64)
 _RUNS = 7
 _LEAST_NS = 150_000_000
 _ENCODE_AIM_NS = 200
@@ -75,3 +76,12 @@ def decode(effort: Effort) -> Iterator[Figure]:
 
             what = f"decode, `{shape}` messages, {events} events at a time"
             yield figure("decode", what, "ns/event", _ns_per_event(work, effort))
+    for events in _FEW_EVENTS:
+        short = [value for batch in batches_of(events) for value in encode_batch(batch).values]
+        decoder = MessageDecoder()
+
+        def many(values: list[bytes] = short, into: MessageDecoder = decoder) -> int:
+            return sum(map(len, into.decode(values).batches))
+
+        what = f"decode, `batch` messages of {events} events, {len(short):,} messages at a time"
+        yield figure("decode", what, "ns/event", _ns_per_event(many, effort))
