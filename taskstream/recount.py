@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from taskstream.batch import Batch
 from taskstream.capture.content import Names, content_of
 from taskstream.capture.frame import Damage
-from taskstream.capture.reader import CaptureFile
+from taskstream.capture.reader import CaptureFile, items_of
 from taskstream.cells import SECOND_NS
 from taskstream.consumer.reader import Place, Reader
-from taskstream.errors import CaptureError
+from taskstream.errors import CaptureError, MessageError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
 from taskstream.lead import Lead
@@ -128,25 +128,27 @@ class Recounter:
                 was counted.
         """
         part = self._part(Place("", 0))
-        for file in files:
-            for item in file.items(None):
-                if stop():
-                    return
-                if isinstance(item, Damage):
-                    if not item.cut and not skip_damaged:
-                        raise CaptureError(
-                            f"{file.name}: frame at byte {item.offset} is damaged: {item.reason}; "
-                            "frames before it were counted (--skip-damaged goes on)"
-                        )
-                    self.totals.damaged += 1
-                    continue
+        for file, item in items_of(files):
+            if stop():
+                return
+            if isinstance(item, Damage):
+                if not item.cut and not skip_damaged:
+                    raise CaptureError(
+                        f"{file.name} is damaged: {item}; frames before it were counted "
+                        "(--skip-damaged goes on)"
+                    )
+                self.totals.damaged += 1
+                continue
+            try:
                 content = content_of(item)
-                if isinstance(content, Batch):
-                    part.add(content, 0)
-                elif isinstance(content, Report):
-                    part.report(content, 0)
-                    self._turn(0, -1)
-                elif isinstance(content, Names) and file.header is not None:
-                    for id_, path in content.cgroups.items():
-                        part.learn(file.header.origin, id_, path)
+            except (CaptureError, MessageError) as error:
+                raise type(error)(f"{file.name}: {error}") from None
+            if isinstance(content, Batch):
+                part.add(content, 0)
+            elif isinstance(content, Report):
+                part.report(content, 0)
+                self._turn(0, -1)
+            elif isinstance(content, Names) and file.header is not None:
+                for id_, path in content.cgroups.items():
+                    part.learn(file.header.origin, id_, path)
         self._turn(FOR_EVER_MS, FOR_EVER_MS, over=True)

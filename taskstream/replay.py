@@ -15,8 +15,8 @@ import numpy as np
 from taskstream.batch import Batch, Origin
 from taskstream.capture.content import Loss, Names, content_of
 from taskstream.capture.frame import Damage, Frame, FrameKind
-from taskstream.capture.reader import CaptureFile
-from taskstream.errors import CaptureError
+from taskstream.capture.reader import CaptureFile, items_of
+from taskstream.errors import CaptureError, MessageError
 from taskstream.report import Report
 from taskstream.selection import SelectedCounts, Selection
 
@@ -46,6 +46,9 @@ class Target(Protocol):
     def names(self, names: Names) -> None:
         """Take names that appeared."""
 
+    def loss(self, loss: Loss) -> None:
+        """Take what the capture says of events that it could not hold; no choice divides it."""
+
     def wait(self, stop: Callable[[], bool]) -> None:
         """Wait until there is room for more, or until it is time to stop."""
 
@@ -60,7 +63,7 @@ class ReplayTotals:
         reports: Reports that were read.
         lost: Events that the writer of the capture had to drop, as it says.
         unreported: Events that were read after the last report: no interval counts them.
-        damages: Stretches of the files that belong to no frame, each with the file's name.
+        damages: What is damaged, cut or missing in the files, each with the file's name.
     """
 
     read: int = 0
@@ -84,7 +87,8 @@ class ReplayTotals:
         if self.damages:
             stretches = len(self.damages)
             lost_bytes = sum(damage.size_bytes for _, damage in self.damages)
-            text += f"; damaged or cut: {stretches:,} places, {lost_bytes:,} bytes"
+            places = f"{stretches:,} place{'s' if stretches > 1 else ''}"
+            text += f"; damaged, cut or missing: {places}, {lost_bytes:,} bytes"
         return text
 
 
@@ -129,29 +133,28 @@ class Replay:
                 what it says it is. What came before was replayed.
             MessageError: so is a message, or it is of a newer version.
         """
-        for file in self._files:
-            for item in self._items(file):
-                if stop():
-                    return self.totals
-                if isinstance(item, Damage):
-                    self._damaged(file, item)
-                else:
+        # Of names, none may be passed over.
+        from_ns = self._selection.from_ns if not self._selection.needs_names else None
+        for file, item in items_of(self._files, from_ns):
+            if stop():
+                break
+            if isinstance(item, Damage):
+                self._damaged(file, item)
+            else:
+                try:
                     self._take(item, stop)
-                self._on_progress(item.size_bytes)
-                self._target.wait(stop)
+                except (CaptureError, MessageError) as error:
+                    raise type(error)(f"{file.name}: {error}") from None
+            self._on_progress(item.size_bytes)
+            self._target.wait(stop)
         return self.totals
-
-    def _items(self, file: CaptureFile) -> Iterator[Frame | Damage]:
-        """Yield what a file holds, from where its index says that the time begins."""
-        skips = self._selection.from_ns if not self._selection.needs_names else None
-        return file.items(skips)
 
     def _damaged(self, file: CaptureFile, damage: Damage) -> None:
         self.totals.damages.append((file.name, damage))
         if not damage.cut and not self._skip_damaged:
             raise CaptureError(
-                f"{file.name}: frame at byte {damage.offset} is damaged: {damage.reason}; frames "
-                "before it were replayed (--skip-damaged goes on)"
+                f"{file.name} is damaged: {damage}; frames before it were replayed "
+                "(--skip-damaged goes on)"
             )
 
     def _take(self, frame: Frame, stop: Callable[[], bool]) -> None:
@@ -170,6 +173,7 @@ class Replay:
             self._target.names(content)
         elif isinstance(content, Loss):
             self.totals.lost += content.events
+            self._target.loss(content)
 
     def _take_report(self, report: Report) -> None:
         whole = self._selection.whole

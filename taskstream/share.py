@@ -274,7 +274,7 @@ def _unpacked(value: bytes) -> dict[str, Any]:
     try:
         message = msgpack.unpackb(value, strict_map_key=False)
     except (msgpack.UnpackException, ValueError) as error:
-        raise MessageError(f"not MessagePack: {error or type(error).__name__}") from None
+        raise MessageError(f"not MessagePack: {str(error) or type(error).__name__}") from None
     if not isinstance(message, dict) or message.get("kind") not in ("partial", "progress"):
         raise MessageError("not a partial sum")
     return message

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Labels, take
-from taskstream.capture.content import Names
+from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import Frame
 from taskstream.charge import Charges
 from taskstream.grouping.names import CgroupNames
@@ -68,6 +68,9 @@ class ChartTarget:
     def names(self, names: Names) -> None:
         """Leave the names: the charts of the system have none."""
 
+    def loss(self, loss: Loss) -> None:
+        """Leave it: what was lost was counted, and is in the intervals."""
+
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once."""
 
@@ -107,6 +110,9 @@ class KafkaTarget:
     def names(self, names: Names) -> None:
         """Leave the names: events carry theirs."""
 
+    def loss(self, loss: Loss) -> None:
+        """Leave it: the reports say how many events there were."""
+
     def wait(self, stop: Callable[[], bool]) -> None:
         """Wait until librdkafka's queue has taken everything."""
         while self.sink.waiting and not stop():
@@ -139,6 +145,10 @@ class CaptureTarget:
     def names(self, names: Names) -> None:
         """Write names."""
         self.sink.names(names)
+
+    def loss(self, loss: Loss) -> None:
+        """Write it, as it was: what could not be had then is not here either."""
+        self.sink.copy_loss(loss)
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once: a write is done when it returns."""
@@ -207,6 +217,9 @@ class GroupTarget:
     def names(self, names: Names) -> None:
         """Learn the names of cgroups."""
         self._cgroups.learn_all(names.cgroups.items())
+
+    def loss(self, loss: Loss) -> None:
+        """Leave it: what was lost was counted, and is in the intervals."""
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once."""

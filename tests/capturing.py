@@ -81,16 +81,24 @@ def sample() -> list[Item]:
     return [running, names, parts[0], report(0), parts[1], odd, report(1, final=True)]
 
 
-def a_capture(path: Path, items: Iterable[Item], *, flush_ms: int = 0, close: bool = True) -> Path:
+def a_capture(
+    path: Path,
+    items: Iterable[Item],
+    *,
+    origin: Origin = ORIGIN,
+    flush_ms: int = 0,
+    close: bool = True,
+) -> Path:
     """Write a capture of a stream.
 
     Args:
         path: Where.
         items: The stream.
+        origin: The run that the header names.
         flush_ms: 0 to write a frame per batch.
         close: End it in good order.
     """
-    sink = capture_sink(path, flush_ms=flush_ms)
+    sink = capture_sink(path, origin=origin, flush_ms=flush_ms)
     for item in items:
         if isinstance(item, Batch):
             sink.write(item)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskstream.batch import Batch, Origin
-from taskstream.capture.content import Names
+from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.grouping.apps import AppGroups
@@ -167,6 +167,9 @@ class _Kept(ChartTarget):
 
     def names(self, names: Names) -> None:
         """Events carry theirs."""
+
+    def loss(self, loss: Loss) -> None:
+        """The reports have what was lost."""
 
     def interval(self, interval: Interval) -> None:
         self.intervals.append(interval)

@@ -55,9 +55,22 @@ class About:
     failures_watched: bool
 
 
+TABLES: Mapping[str, Any] = {
+    "kinds": KINDS,
+    "fields": [
+        {"name": f.wire, "type": f.type, "unit": f.unit, "kinds": list(f.kinds)}
+        for f in FIELDS
+        if f.wire
+    ],
+    "flags": {flag.name: flag.bit for flag in FLAGS.values()},
+    "counts": [count.name for count in COUNTS],
+}
+"""What a header says of the schema."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The first frame of a file.
+    """The first frame of a file, which also tells what records look like.
 
     Attributes:
         origin: The run whose events the file holds.
@@ -66,6 +79,7 @@ class Header:
         part: Number of the file in a row of rotated ones, from 1.
         version: The newest schema version of what the file may hold.
         program: Name and version of the writer.
+        tables: Kinds, fields, flags and counts of the writer's schema, as the file has them.
     """
 
     origin: Origin
@@ -74,6 +88,7 @@ class Header:
     part: int = 1
     version: int = BATCH_VERSION
     program: str = f"taskstream {__version__}"
+    tables: Mapping[str, Any] = field(default_factory=lambda: TABLES)
 
     def payload(self) -> bytes:
         """Return the frame's payload."""
@@ -90,14 +105,7 @@ class Header:
                 "window_ns": self.about.window_ns,
                 "failures_watched": self.about.failures_watched,
                 "part": self.part,
-                "kinds": KINDS,
-                "fields": [
-                    {"name": f.wire, "type": f.type, "unit": f.unit, "kinds": list(f.kinds)}
-                    for f in FIELDS
-                    if f.wire
-                ],
-                "flags": {flag.name: flag.bit for flag in FLAGS.values()},
-                "counts": [count.name for count in COUNTS],
+                **self.tables,
             }
         )
 
@@ -118,6 +126,7 @@ class Header:
             part=number(map_, "part"),
             version=number(map_, "v"),
             program=text(map_, "program"),
+            tables={name: _table(map_, name) for name in TABLES},
         )
 
 
@@ -349,18 +358,24 @@ def content_of(frame: Frame) -> Content | None:
         CaptureError: the payload is not what the frame's kind says.
         MessageError: so is a message in it, or it is of a newer schema version.
     """
-    if frame.kind in (FrameKind.BATCH, FrameKind.SNAPSHOT):
-        return decode_batch(frame.payload())
-    if frame.kind not in _READERS:
+    is_batch = frame.kind in (FrameKind.BATCH, FrameKind.SNAPSHOT)
+    if not is_batch and frame.kind not in _READERS:
         return None
     try:
+        if is_batch:
+            return decode_batch(frame.payload())
         map_ = msgpack.unpackb(frame.payload(), strict_map_key=False)
         _check_version(map_)
         return _READERS[frame.kind](map_)
-    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise CaptureError(
-            f"frame at byte {frame.offset} is no {kind_name(frame.kind)}: {error!r}"
-        ) from None
+    except MessageError as error:
+        raise MessageError(f"frame at byte {frame.offset}: {error}") from None
+    except msgpack.UnpackException as error:
+        wrong = f"not MessagePack ({str(error) or type(error).__name__})"
+    except KeyError as error:
+        wrong = f"it lacks {error}"
+    except (TypeError, ValueError) as error:
+        wrong = str(error)
+    raise CaptureError(f"frame at byte {frame.offset} is no {kind_name(frame.kind)}: {wrong}")
 
 
 def _check_version(map_: dict[str, Any]) -> None:
@@ -368,8 +383,7 @@ def _check_version(map_: dict[str, Any]) -> None:
     newest = BATCH_VERSION if map_.get("kind") == "header" else VERSION
     if version > newest:
         raise MessageError(
-            f"a frame of schema version {version}; this program reads up to {newest}: "
-            "install a newer one"
+            f"of schema version {version}; this program reads up to {newest}: install a newer one"
         )
 
 
@@ -388,6 +402,13 @@ def _named(map_: dict[str, Any], name: str) -> dict[int, str]:
             raise TypeError(f"{name} is {map_[name]!r}")
         named[id_] = label
     return named
+
+
+def _table(map_: dict[str, Any], name: str) -> list[Any] | dict[Any, Any]:
+    table = map_.get(name, [])
+    if not isinstance(table, (list, dict)):
+        raise TypeError(f"{name} is {table!r}")
+    return table
 
 
 def _counts(map_: Any, name: str) -> dict[str, int]:

@@ -116,20 +116,25 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that belong to no whole frame.
+    """Bytes that belong to no whole frame, or a place at which a frame is missing.
 
     Attributes:
         offset: Where they begin in the file.
         size_bytes: How many they are.
         reason: What is wrong with them.
-        cut: They are the beginning of a frame at the end of the file: its writer was killed,
-            or the file was cut.
+        cut: It is the end that is missing, of a frame or of the file: its writer was killed, or
+            the file was cut.
     """
 
     offset: int
     size_bytes: int
     reason: str
     cut: bool = False
+
+    def __str__(self) -> str:
+        """Say what is wrong, and where."""
+        size = f"{self.size_bytes:,} bytes at " if self.size_bytes else ""
+        return f"{size}byte {self.offset}: {self.reason}"
 
 
 def encode_frame(

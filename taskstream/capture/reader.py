@@ -5,7 +5,7 @@ Rim: touches files and standard input. It needs no privilege but the right to re
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -18,9 +18,9 @@ from taskstream.capture.content import (
     content_of,
 )
 from taskstream.capture.frame import HEAD_BYTES, MAGIC, Damage, Frame, FrameKind, FrameParser
-from taskstream.errors import CaptureError
+from taskstream.errors import CaptureError, MessageError
 
-__all__ = ["STANDARD_INPUT", "CaptureFile"]
+__all__ = ["STANDARD_INPUT", "CaptureFile", "items_of"]
 
 STANDARD_INPUT = "-"
 _CHUNK = 1 << 20
@@ -31,6 +31,54 @@ def _open(path: str | Path) -> FileIO:
     if str(path) == STANDARD_INPUT:
         return FileIO(os.dup(sys.stdin.fileno()))
     return FileIO(path)
+
+
+def items_of(
+    files: Sequence["CaptureFile"], from_ns: int | None = None
+) -> Iterator[tuple["CaptureFile", Frame | Damage]]:
+    """Yield what files hold, one after another, as `CaptureFile.items` does.
+
+    A part of a rotated capture that is missing between two others is told as damage of the second.
+    """
+    before: Header | None = None
+    for file in files:
+        if (header := file.header) is not None and before is not None:
+            wanted = before.part + 1
+            if header.origin == before.origin and header.part > wanted:
+                reason = f"part {header.part} of its run, where part {wanted} should be"
+                yield file, Damage(0, 0, reason, cut=True)
+        before = header
+        for item in file.items(from_ns):
+            yield file, item
+
+
+class _Row:
+    """Whether frames come one after another, from the header to the trailer.
+
+    Attributes:
+        next: Number that the next frame should have; None where that is not known.
+    """
+
+    def __init__(self) -> None:
+        self.next: int | None = 0
+        self._end = len(MAGIC)
+        self._whole = False
+
+    def missing_before(self, item: Frame | Damage) -> Iterator[Damage]:
+        """Tell of frames that are missing before an item; behind damage, nobody knows."""
+        wanted, self.next = self.next, None
+        self._end = item.offset + item.size_bytes
+        self._whole = isinstance(item, Damage) or item.kind == FrameKind.TRAILER
+        if isinstance(item, Frame):
+            self.next = item.number + 1
+            if wanted not in (None, item.number):
+                yield Damage(item.offset, 0, f"frame {item.number} where {wanted} should be")
+
+    def missing_at_end(self) -> Iterator[Damage]:
+        """Tell if the end is missing, and nothing has told of it."""
+        if not self._whole:
+            reason = "it has no trailer: it was cut, or its writer was killed or had no room"
+            yield Damage(self._end, 0, reason, cut=True)
 
 
 class CaptureFile:
@@ -70,7 +118,10 @@ class CaptureFile:
             self._read_some()
         first = self._early[0] if self._early else None
         if isinstance(first, Frame) and first.kind == FrameKind.HEADER:
-            header = content_of(first)
+            try:
+                header = content_of(first)
+            except (CaptureError, MessageError) as error:
+                raise type(error)(f"{self.name}: {error}") from None
             assert isinstance(header, Header)
             return header
         return None
@@ -87,22 +138,27 @@ class CaptureFile:
             raise CaptureError(f"{self.name}: {error}") from None
 
     def items(self, from_ns: int | None = None) -> Iterator[Frame | Damage]:
-        """Yield the frames, and between them the stretches that belong to none.
+        """Yield the frames, and between them what is damaged or missing, to the trailer.
 
         Args:
             from_ns: CLOCK_BOOTTIME; frames in front, all of whose events are earlier, may be
                 left out, but for the header. The time index says where to begin.
         """
+        row = _Row()
         if from_ns is not None and (offset := self._offset_of(from_ns)) is not None:
             yield from self._early[:1]
             self._early.clear()
             self._parser = FrameParser(offset, self._parser.file_id)
             self._file.seek(offset)
             self._ended = False
+            row.next = None
         while True:
             early, self._early = self._early, []
-            yield from early
+            for item in early:
+                yield from row.missing_before(item)
+                yield item
             if self._ended:
+                yield from row.missing_at_end()
                 return
             self._read_some()
 

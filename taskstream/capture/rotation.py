@@ -106,7 +106,7 @@ class CaptureFiles:
         except FileExistsError:
             raise CaptureError(
                 f"{target} is there already: "
-                + ("it is no file, and stays" if replace else "--force writes it anew")
+                + ("--force writes it anew" if target.is_file() else "it is no file, and stays")
             ) from None
         except OSError as error:
             raise CaptureError(f"{target} cannot be made: {error.strerror}") from None

@@ -31,10 +31,13 @@ class Survey:
         events: Events, by the heads of their frames.
         event_bytes: Length of the frames that hold them.
         payload_bytes: Length of all payloads, unpacked.
-        by_kind: Events by kind; of the trailer, or when verifying, of the events.
+        by_kind: Events by kind: when verifying, of the events; else of the trailer, if it counts
+            as many events as there are; nothing if nobody knows.
         first_ns: CLOCK_BOOTTIME of the earliest event; None for none.
         last_ns: CLOCK_BOOTTIME of the latest.
-        damages: Stretches that belong to no frame.
+        damages: What is damaged, cut or missing.
+        cgroups: Path by cgroup id.
+        groups: Application group by cgroup id.
         faults: What is not as it should be, one line each.
     """
 
@@ -54,25 +57,17 @@ class Survey:
         self.trailer: Trailer | None = None
         self.last_report: Report | None = None
         self.losses: list[Loss] = []
-        self.names = 0
-        self._next_number = 0
-        self._index: Index | None = None
+        self.cgroups: dict[int, str] = {}
+        self.groups: dict[int, str] = {}
+        self.index: Index | None = None
         self._before_index = (0, 0)
 
     def add(self, item: Frame | Damage) -> None:
         """Enter an item."""
         if isinstance(item, Damage):
             self.damages.append(item)
-            what = "is cut off" if item.cut else "is damaged"
-            self.faults.append(
-                f"byte {item.offset}: {what}, {item.size_bytes:,} bytes: {item.reason}"
-            )
+            self.faults.append(str(item))
             return
-        if item.number != self._next_number:
-            self.faults.append(
-                f"byte {item.offset}: frame {item.number} where {self._next_number} should be"
-            )
-        self._next_number = item.number + 1
         if item.kind == FrameKind.INDEX:
             self._before_index = (self.frames.total(), self.events)
         self.frames[kind_name(item.kind)] += 1
@@ -113,15 +108,16 @@ class Survey:
         elif isinstance(content, Loss):
             self.losses.append(content)
         elif isinstance(content, Names):
-            self.names += len(content.cgroups)
+            self.cgroups |= content.cgroups
+            self.groups |= content.groups
         elif isinstance(content, Index):
-            self._index = content
+            self.index = content
 
     def _content(self, frame: Frame) -> object:
         try:
             return content_of(frame)
         except (CaptureError, MessageError) as error:
-            self.faults.append(f"byte {frame.offset}: {error}")
+            self.faults.append(str(error))
             return None
 
     def finish(self) -> None:
@@ -129,11 +125,9 @@ class Survey:
         if self.header is None:
             self.faults.append("there is no header")
         trailer = self.trailer
-        if trailer is None:
-            if self._verify:
-                self.faults.append("there is no trailer: the writer did not end the file")
+        if trailer is None:  # told as damage
             return
-        if not self.by_kind:
+        if not self._verify and sum(trailer.written.values()) == self.events:
             self.by_kind.update(trailer.written)
         told = sum(loss.events for loss in self.losses)
         pairs = [
@@ -148,8 +142,8 @@ class Survey:
                 (f"{kind} events", trailer.written.get(kind, 0), self.by_kind[kind])
                 for kind in KINDS
             ]
-        if self._index is not None:
-            stretches = self._index.stretches
+        if self.index is not None:
+            stretches = self.index.stretches
             pairs += [
                 ("frames by the index", sum(s.frames for s in stretches), self._before_index[0]),
                 ("events by the index", sum(s.events for s in stretches), self._before_index[1]),
@@ -173,8 +167,14 @@ class Survey:
             "last_ns": self.last_ns,
             "payload_bytes": self.payload_bytes,
             "bytes_per_event": round(self.event_bytes / self.events, 1) if self.events else None,
-            "names": self.names,
+            "cgroups": self.cgroups,
+            "groups": self.groups,
+            "stretches": None if self.index is None else len(self.index.stretches),
             "dropped": sum(loss.events for loss in self.losses),
+            "losses": [
+                {name: getattr(loss, name) for name in ("boot_ns", "reason", "events", "cpus")}
+                for loss in self.losses
+            ],
             "ring": None if report is None else _ring_map(report),
             "missing": sum(s.missing for s in self._books.summaries()) if self._verify else None,
             "damages": [
@@ -198,6 +198,7 @@ def _header_map(header: Header) -> dict[str, Any]:
         "window_ns": header.about.window_ns,
         "failures_watched": header.about.failures_watched,
         "part": header.part,
+        **header.tables,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from taskstream import clock
+from taskstream.capture.reader import STANDARD_INPUT
 from taskstream.cli import LOSSES
 from taskstream.cli.capturing import Trouble, capture_line
 from taskstream.cli.opening import open_capture
@@ -95,6 +96,8 @@ def capture(
     path = file or (Path(config.capture_file) if config.capture_file != OFF else None)
     if path is None:
         raise click.UsageError("name a FILE, here or in [capture] of the configuration")
+    if str(path) == STANDARD_INPUT:
+        raise click.UsageError("a capture is written to a file, which is gone back in: name one")
     if config.capture_total_bytes and not (config.capture_file_bytes or config.capture_file_s):
         raise ConfigError(
             "a total size is for files that are rotated: give a file size or a file age, too"

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from taskstream.batch import Batch
-from taskstream.capture.content import Names
+from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
@@ -51,6 +51,9 @@ class _TableTarget:
 
     def names(self, names: Names) -> None:
         """A table has no place for them."""
+
+    def loss(self, loss: Loss) -> None:
+        """A table has no place for it."""
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once."""
@@ -107,6 +110,8 @@ def export(
         except CaptureError as error:
             failure = error
         table.close()
+    for name, damage in job.totals.damages:
+        _say(f"{name}: {damage}")
     _say(job.totals.line().replace("replayed", "exported"))
     if failure is not None:
         raise CaptureError(str(failure).replace("were replayed", "were exported"))

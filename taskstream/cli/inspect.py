@@ -27,12 +27,16 @@ _say = sayer("inspect")
 @click.argument("file", type=FILE_PATH)
 @click.option("--frames", is_flag=True, help="List the frames.")
 @click.option("--events", is_flag=True, help="List the events.")
+@click.option("--names", is_flag=True, help="List the cgroups that have a name: id, path, group.")
 @click.option("--verify", is_flag=True, help="Unpack and decode everything, and compare the sums.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, an object per line.")
-def inspect(file: Path, frames: bool, events: bool, verify: bool, as_json: bool) -> None:
+def inspect(
+    file: Path, frames: bool, events: bool, names: bool, verify: bool, as_json: bool
+) -> None:
     """Say what is in a capture: where it is from, its events, its losses, its damage.
 
-    FILE - is standard input. With --verify exits with 1 if anything is not as it should be: a
+    FILE - is standard input. --json has all of it, the names and the schema's tables included.
+    With --verify exits with 1 if anything is not as it should be: a
     damaged frame, a file that was never closed, sums that differ.
     """
     survey = Survey(verify=verify)
@@ -49,6 +53,9 @@ def inspect(file: Path, frames: bool, events: bool, verify: bool, as_json: bool)
         if as_json:
             summary = {"kind": "capture", "file": capture.name, "format": FORMAT}
             click.echo(json.dumps(summary | {"bytes": capture.size} | survey.to_map()))
+        elif names:
+            for id_, path in survey.cgroups.items():
+                show(f"{id_:>20}  {path}  {survey.groups.get(id_, '')}".rstrip())
         elif not events and not frames:
             for name, text in _description(capture, survey):
                 show(f"{name:12}{text}")
@@ -106,12 +113,14 @@ def _frame_line(row: dict[str, Any]) -> str:
 def _description(capture: CaptureFile, survey: Survey) -> Iterator[tuple[str, str]]:
     """Yield what people want to know, name and text of each line."""
     size = "from a pipe" if capture.size is None else f"{capture.size:,} bytes"
-    closed = "closed in good order" if survey.trailer else "not closed: its writer was killed?"
+    closed = "closed in good order" if survey.trailer else "not closed"
     yield "file", f"{capture.name}, {size}, format {FORMAT}, {closed}"
     header = survey.header
     if header is not None:
         part = f", part {header.part}" if header.part > 1 else ""
         yield "written by", f"{header.program}, schema version {header.version}{part}"
+        tables = header.tables.items()
+        yield "schema", ", ".join(f"{len(table):,} {name}" for name, table in tables)
         origin = header.origin
         yield "run", f"{origin.run_ns} of boot {origin.boot_id} of {origin.host}"
         yield "kernel", f"{header.about.kernel} {header.about.machine}"
@@ -135,11 +144,17 @@ def _description(capture: CaptureFile, survey: Survey) -> Iterator[tuple[str, st
             f"counted {ring['counted']:,}, of which lost {ring['lost']:,}"
             + ("" if ring["final"] else " (so far: no final report)"),
         )
+    if survey.cgroups or survey.groups:
+        yield "names", f"of {len(survey.cgroups):,} cgroups, {len(survey.groups):,} with a group"
+    if survey.index is not None:
+        yield "time index", f"{len(survey.index.stretches):,} stretches"
     for loss in survey.losses:
-        yield "dropped", f"{loss.events:,} at {loss.boot_ns}: {loss.reason}"
+        moment = loss.boot_ns + (header.clock.offset_ns if header else 0)
+        yield "dropped", f"{loss.events:,} until {_when(moment)}: {loss.reason}"
+        for cpu, counts in loss.cpus.items():
+            yield "", f"CPU {cpu}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items())
     for damage in survey.damages:
-        what = "cut off" if damage.cut else "damaged"
-        yield what, f"{damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}"
+        yield "cut off" if damage.cut else "damaged", str(damage)
 
 
 def _when(wall_ns: int) -> str:

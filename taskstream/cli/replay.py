@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from taskstream.batch import Batch
-from taskstream.capture.content import Names
+from taskstream.capture.content import Loss, Names
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
 from taskstream.capture.rotation import CaptureFiles, Rotation
@@ -138,7 +138,7 @@ def replay(
             target, account = KafkaTarget(sink), sink.account
         elif to == "capture":
             assert output is not None
-            written = _capture(files[0], output, replace=force)
+            written = _capture(files, output, replace=force)
             target, account = CaptureTarget(written), written.account
         elif to == "charts":
             config = drawing_config(config_file, apps, cgroups_too)
@@ -178,7 +178,7 @@ def replay(
         _finish(target, stopped)
         totals = job.totals
         for name, damage in totals.damages:
-            _say(f"{name}: {damage.size_bytes:,} bytes at byte {damage.offset}: {damage.reason}")
+            _say(f"{name}: {damage}")
         if to == "charts" and totals.unreported:
             _say(f"{totals.unreported:,} events came after the last report: no interval has them")
         word = "written" if to == "capture" else "delivered"
@@ -219,11 +219,17 @@ def _topic(bootstrap: str | None, topic: str, message: str, settings: dict[str, 
     )
 
 
-def _capture(first: CaptureFile, path: Path, *, replace: bool) -> CaptureSink:
-    """Open a new capture that says of its making what the first file says."""
-    header = first.header
+def _capture(sources: list[CaptureFile], path: Path, *, replace: bool) -> CaptureSink:
+    """Open a new capture that says of its making what the first file says; one run fits into it."""
+    first, header = sources[0], sources[0].header
     if header is None:
         raise CaptureError(f"{first.name}: the header is damaged: it cannot become a new capture")
+    for other in sources[1:]:
+        if other.header is not None and other.header.origin != header.origin:
+            raise CaptureError(
+                f"{other.name} is of another run than {first.name}, and a capture holds one: "
+                "replay each into a file of its own"
+            )
     files = CaptureFiles(
         path, header.origin, header.about, Rotation(), clocks=lambda: header.clock, replace=replace
     )
@@ -256,6 +262,9 @@ class _JsonTarget:
 
     def names(self, names: Names) -> None:
         """Events carry their names."""
+
+    def loss(self, loss: Loss) -> None:
+        """Reports have what was lost."""
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Return at once: standard output makes its writer wait."""

@@ -104,7 +104,7 @@ def _unpacked(value: bytes) -> Any:
     try:
         message = msgpack.unpackb(value)
     except (msgpack.UnpackException, ValueError) as error:
-        raise MessageError(f"not MessagePack: {error or type(error).__name__}") from None
+        raise MessageError(f"not MessagePack: {str(error) or type(error).__name__}") from None
     if number(message, "v") > BATCH_VERSION:
         raise MessageError(
             f"a message of schema version {message['v']}; this program reads up to "

@@ -251,7 +251,7 @@ def _unpacked(value: bytes) -> Any:
     try:
         return msgpack.unpackb(value)
     except (msgpack.UnpackException, ValueError) as error:
-        raise MessageError(f"not MessagePack: {error or type(error).__name__}") from None
+        raise MessageError(f"not MessagePack: {str(error) or type(error).__name__}") from None
 
 
 def _loaded(value: bytes) -> Any:

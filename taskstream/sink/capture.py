@@ -172,6 +172,21 @@ class CaptureSink:
             except OSError as error:
                 self._fail(error)
 
+    def copy_loss(self, loss: Loss) -> None:
+        """Write what was gathered, then what another capture says that it could not hold."""
+        self.flush()
+        if self._may_write():
+            try:
+                self._tell_losses()
+                moment = loss.boot_ns
+                self.files.append(FrameKind.LOSS, loss.payload(), first_ns=moment, last_ns=moment)
+                self.files.writer.dropped += loss.events
+            except OSError as error:
+                self._fail(error)
+            else:
+                return
+        self._untold_events += loss.events
+
     def _say(self, kind: FrameKind, payload: bytes, boot_ns: int) -> None:
         if not self._may_write():
             return

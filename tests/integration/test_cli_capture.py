@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
 from taskstream.broker import EmbeddedBroker
-from tests.capturing import a_capture, sample
-from tests.command import ROOT, start, taskstream
+from taskstream.capture.content import Loss
+from tests.capturing import a_capture, capture_sink, sample
+from tests.command import ROOT, Done, start, taskstream
 from tests.kernel.control_groups import default_hierarchy, new_group
 from tests.needs import need_root
 from tests.plain import map_of
@@ -120,18 +122,84 @@ def test_replay_of_a_damaged_file_says_where_and_what_to_do(path):
     offset = spoil(path)
     done = taskstream("replay", path, "--to", "json")
     assert done.code == 1
-    assert f"frame at byte {offset} is damaged: checksum mismatch" in done.err
+    assert f"bytes at byte {offset}: checksum mismatch; frames before it were replayed" in done.err
     assert "(--skip-damaged goes on)" in done.err
     skipped = taskstream("replay", path, "--to", "json", "--skip-damaged")
     assert skipped.code == 3
-    assert "damaged or cut: 1 places" in skipped.err
+    assert "damaged, cut or missing: 1 place, " in skipped.err
 
 
-def test_replay_of_a_cut_file_says_so_and_ends_with_3(path):
-    path.write_bytes(path.read_bytes()[:-1300])
+READS = {
+    "replay": ["replay", "FILE", "--to", "json"],
+    "export": ["export", "FILE", "--to", "jsonl"],
+    "rates": ["rates", "FILE"],
+    "a pipe": ["replay", "-", "--to", "json"],
+}
+
+
+def read_with(words: list[str], path: Path) -> Done:
+    if "-" in words:
+        command = [sys.executable, "-m", "taskstream", *words]
+        with path.open("rb") as file:
+            done = subprocess.run(command, stdin=file, capture_output=True, text=True, cwd=ROOT)
+        return Done(done.returncode, done.stdout, done.stderr)
+    return taskstream(*[path if word == "FILE" else word for word in words])
+
+
+@pytest.mark.parametrize("words", READS.values(), ids=READS)
+def test_a_cut_file_is_read_to_the_cut_and_the_command_ends_with_3(tmp_path, words):
+    path = a_capture(tmp_path / "a.tsc", [lives(2), lives(3), lives(4)])
+    data = path.read_bytes()
+    begins = [frame.offset for frame in frames_of(data)]
+    assert read_with(words, path).code == 0
+    for end in (len(data) - 1100, begins[-1], begins[2]):
+        path.write_bytes(data[:end])
+        assert read_with(words, path).code == 3, end
+
+
+def test_what_is_missing_at_the_end_is_told(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1300])
+    assert "the file ends within a frame" in taskstream("replay", path, "--to", "json").err
+    end = frames_of(data)[5].offset
+    path.write_bytes(data[:end])
     done = taskstream("replay", path, "--to", "json")
+    assert f"a.tsc: byte {end}: it has no trailer" in done.err
+    assert "missing: 1 place, 0 bytes" in done.err
+
+
+def test_a_frame_that_is_missing_is_damage(path):
+    frames = frames_of(path.read_bytes())
+    gone = next(f for f in frames if f.kind == "batch")
+    data = path.read_bytes()
+    path.write_bytes(data[: gone.offset] + data[gone.offset + gone.length :])
+    for verb, *words in READS.values():
+        done = read_with([verb, *words], path)
+        assert done.code == 1
+        assert f"byte {gone.offset}: frame 4 where 3 should be" in done.err
+        assert read_with([verb, *words, "--skip-damaged"], path).code == 3
+
+
+def test_a_capture_holds_one_run(path, tmp_path):
+    other = a_capture(tmp_path / "b.tsc", sample(), origin=replace(ORIGIN, host="another"))
+    new = tmp_path / "new.tsc"
+    done = taskstream("replay", path, other, "--to", "capture", "--output", new)
+    assert done.code == 1
+    assert f"{other} is of another run than {path}, and a capture holds one" in done.err
+    assert not new.exists()
+
+
+def test_what_a_capture_could_not_hold_is_in_its_copy(tmp_path):
+    sink = capture_sink(tmp_path / "a.tsc")
+    sink.copy_loss(Loss(boot_ns=ORIGIN.run_ns, reason="no room", events=7, cpus={1: {"fork": 7}}))
+    sink.close()
+    copy = tmp_path / "b.tsc"
+    done = taskstream("replay", tmp_path / "a.tsc", "--to", "capture", "--output", copy)
     assert done.code == 3
-    assert "the file ends within a frame" in done.err
+    again = taskstream("replay", copy, "--to", "json")
+    assert again.code == 3
+    assert "dropped when it was captured: 7" in again.err
+    assert taskstream("inspect", copy, "--verify").code == 0
 
 
 def test_an_interrupted_replay_ends_with_its_books(path):
@@ -241,6 +309,42 @@ def test_inspect_tells_everything_in_a_few_lines(path):
     )
 
 
+def test_inspect_prints_all_of_a_file_as_json(path):
+    row = json.loads(taskstream("inspect", path, "--json").out)
+    header = next(f for f in frames_of(path.read_bytes()) if f.kind == "header")
+    plain = map_of(header.payload)
+    for name in ("kinds", "fields", "flags", "counts", "kernel", "machine", "part"):
+        assert row["header"][name] == plain[name]
+    assert row["cgroups"] == {"1": "/", "77": "/größe.slice"}
+    assert row["groups"] == {"77": "web"}
+    assert row["stretches"] == 8
+
+
+def test_inspect_lists_names(path):
+    assert taskstream("inspect", path, "--names").lines == [
+        f"{1:>20}  /",
+        f"{77:>20}  /größe.slice  web",
+    ]
+
+
+def test_inspect_tells_what_could_not_be_written(tmp_path):
+    sink = capture_sink(tmp_path / "a.tsc")
+    sink.copy_loss(Loss(boot_ns=ORIGIN.run_ns, reason="no room", events=7, cpus={1: {"fork": 7}}))
+    sink.close()
+    out = taskstream("inspect", tmp_path / "a.tsc").out
+    assert re.search(r"dropped +7 until 20\S+: no room\n +CPU 1: fork 7\n", out)
+    row = json.loads(taskstream("inspect", tmp_path / "a.tsc", "--json").out)
+    assert [loss["cpus"] for loss in row["losses"]] == [{"1": {"fork": 7}}]
+
+
+def test_inspect_tells_kinds_only_where_they_are_those_of_the_events(path):
+    spoil(path)
+    out = taskstream("inspect", path).out
+    assert re.search(r"events +103, [\d.]+ bytes each\n", out)
+    row = json.loads(taskstream("inspect", path, "--verify", "--json").out)
+    assert sum(row["by_kind"].values()) == row["events"] == 103
+
+
 def test_inspect_lists_frames_and_events(path):
     frames = taskstream("inspect", path, "--frames").lines
     assert [line.split()[2] for line in frames] == [
@@ -261,7 +365,7 @@ def test_inspect_verifies(path):
     offset = spoil(path)
     bad = taskstream("inspect", path, "--verify")
     assert bad.code == 1
-    assert f"byte {offset}: is damaged" in bad.err
+    assert f"bytes at byte {offset}: checksum mismatch" in bad.err
     assert "events: the end of the file says 105, found are 103" in bad.err
     assert taskstream("inspect", path).code == 0
 
@@ -271,7 +375,7 @@ def test_inspect_tells_a_file_that_was_never_closed(tmp_path):
     assert "not closed" in taskstream("inspect", path).out
     done = taskstream("inspect", path, "--verify")
     assert done.code == 1
-    assert "there is no trailer" in done.err
+    assert "it has no trailer" in done.err
 
 
 def test_inspect_sees_a_frame_that_was_taken_out(path):
@@ -409,6 +513,7 @@ def test_a_killed_capture_keeps_what_was_flushed(tmp_path):
     rows = [json.loads(line) for line in done.lines]
     assert sum(row.get("argv") == ["/bin/true", "captured"] for row in rows) == 31
     assert "not closed" in taskstream("inspect", path).out
+    assert done.code == 3
 
 
 def test_capture_wants_to_know_where(tmp_path):

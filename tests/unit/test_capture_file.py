@@ -194,7 +194,10 @@ def test_a_file_without_an_end_is_read_from_its_beginning(tmp_path):
     path = a_capture(tmp_path / "a.tsc", sample(), close=False)
     with CaptureFile(path) as file:
         assert file.trailer() is None
-        assert len(list(file.items(1 << 62))) == 8
+        *frames, end = file.items(1 << 62)
+        assert all(isinstance(item, Frame) for item in frames)
+        assert len(frames) == 8
+        assert isinstance(end, Damage)
 
 
 @pytest.mark.parametrize("at", [-1, -500, -1000, -1020, -1024])

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from taskstream.batch import Batch
-from taskstream.capture.content import Names
-from taskstream.capture.frame import Frame
+from taskstream.capture.content import Loss, Names
+from taskstream.capture.frame import Frame, FrameKind
 from taskstream.capture.reader import CaptureFile
-from taskstream.errors import CaptureError
+from taskstream.capture.rotation import Rotation
+from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay, ReplayTotals
 from taskstream.report import Report
 from taskstream.selection import Selection
@@ -45,6 +46,9 @@ class Recorder:
 
     def names(self, names: Names) -> None:
         self._take(names)
+
+    def loss(self, loss: Loss) -> None:
+        self._take(loss)
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """There is always room."""
@@ -218,7 +222,7 @@ def damaged(path: Path) -> int:
 def test_a_damaged_frame_ends_a_replay_with_its_place_and_what_to_do(path):
     offset = damaged(path)
     recorder = Recorder()
-    with pytest.raises(CaptureError, match=f"frame at byte {offset} is damaged: checksum mismatch"):
+    with pytest.raises(CaptureError, match=f"bytes at byte {offset}: checksum mismatch"):
         play(path, recorder=recorder)
     assert len(events_in(recorder)) == 3 + 50
     with pytest.raises(CaptureError, match="--skip-damaged goes on"):
@@ -232,7 +236,7 @@ def test_a_damaged_frame_can_be_skipped_and_is_counted(path):
     ((name, damage),) = totals.damages
     assert (name, damage.offset) == (str(path), offset)
     assert not totals.complete
-    assert "damaged or cut: 1 places" in totals.line()
+    assert "damaged, cut or missing: 1 place, " in totals.line()
 
 
 def test_a_cut_file_is_replayed_to_the_cut(path):
@@ -242,6 +246,82 @@ def test_a_cut_file_is_replayed_to_the_cut(path):
     assert len(events_in(recorder)) == 105
     assert totals.damages[0][1].cut
     assert not totals.complete
+
+
+def spans(path: Path) -> list[tuple[int, int]]:
+    """Return where each frame of a capture begins and ends."""
+    data = path.read_bytes()
+    begins = [frame.offset for frame in frames_of(data)]
+    return list(zip(begins, [*begins[1:], len(data)], strict=True))
+
+
+def test_a_file_cut_between_two_frames_is_replayed_and_told(path):
+    data = path.read_bytes()
+    for _, end in spans(path)[:-1]:
+        path.write_bytes(data[:end])
+        _, totals = play(path)
+        ((_, damage),) = totals.damages
+        assert (damage.offset, damage.size_bytes, damage.cut) == (end, 0, True)
+        assert "no trailer" in damage.reason
+        assert not totals.complete
+
+
+def test_a_file_of_its_first_bytes_alone_is_told(path):
+    path.write_bytes(path.read_bytes()[:8])
+    _, totals = play(path)
+    assert [str(damage)[:6] for _, damage in totals.damages] == ["byte 8"]
+
+
+def test_a_frame_that_was_taken_out_is_told_with_its_number(path):
+    data = path.read_bytes()
+    for number, (begin, end) in enumerate(spans(path)[:-1]):
+        path.write_bytes(data[:begin] + data[end:])
+        with pytest.raises(CaptureError, match=f"frame {number + 1} where {number} should"):
+            play(path)
+        _, totals = play(path, skip_damaged=True)
+        assert [(d.offset, d.size_bytes) for _, d in totals.damages] == [(begin, 0)]
+
+
+def test_where_the_index_says_to_begin_no_frame_is_missed(path):
+    selection = Selection(from_ns=int(1e18))
+    _, totals = play(path, selection=selection)
+    assert totals.complete
+
+
+def test_a_part_that_is_missing_between_two_others_is_told(tmp_path):
+    sink = capture_sink(tmp_path / "a.tsc", rotation=Rotation(file_bytes=1))
+    for number in range(4):
+        sink.write(batch(event("fork", seq=number)))
+        sink.flush()
+    sink.close()
+    first, second, third, *_ = sorted(tmp_path.glob("a.*.tsc"))
+    assert play(first, second, third)[1].complete
+    assert play(second, third)[1].complete
+    _, totals = play(first, third)
+    ((name, damage),) = totals.damages
+    assert (name, damage.reason) == (str(third), "part 3 of its run, where part 2 should be")
+
+
+def test_what_a_capture_could_not_hold_is_handed_on(tmp_path):
+    loss = Loss(boot_ns=ORIGIN.run_ns, reason="no room", events=7, cpus={1: {"processes": 7}})
+    sink = capture_sink(tmp_path / "b.tsc")
+    sink.copy_loss(loss)
+    sink.close()
+    recorder, totals = play(tmp_path / "b.tsc")
+    assert recorder.stream == [loss]
+    assert totals.lost == 7
+
+
+@pytest.mark.parametrize("content", ["batch", "report"])
+def test_a_frame_that_is_none_is_told_with_file_and_place(tmp_path, content):
+    sink = capture_sink(tmp_path / "a.tsc")
+    kind = {"batch": FrameKind.BATCH, "report": FrameKind.REPORT}[content]
+    sink.files.append(kind, b"\xc1", first_ns=0, last_ns=0)
+    sink.close()
+    with pytest.raises(
+        (CaptureError, MessageError), match=r"a\.tsc: frame at byte \d+.*FormatError"
+    ):
+        play(tmp_path / "a.tsc")
 
 
 def test_events_after_the_last_report_are_told(tmp_path):
