@@ -101,7 +101,7 @@ class Replay:
         selection: What is wanted.
         speed: How many times as fast as it happened; 0 for as fast as it goes.
         skip_damaged: Go on behind damage.
-        on_progress: Called now and then with the bytes that were read.
+        on_progress: Called now and then with the bytes that are done: read, or passed over.
         now_ns: A clock that never goes back.
         sleep: Sleeps for some seconds.
     """
@@ -135,9 +135,11 @@ class Replay:
         """
         # Of names, none may be passed over.
         from_ns = self._selection.from_ns if not self._selection.needs_names else None
+        place: tuple[CaptureFile | None, int] = None, 0
         for file, item in items_of(self._files, from_ns):
             if stop():
                 break
+            begin = place[1] if file is place[0] else 0
             if isinstance(item, Damage):
                 self._damaged(file, item)
             else:
@@ -145,7 +147,8 @@ class Replay:
                     self._take(item, stop)
                 except (CaptureError, MessageError) as error:
                     raise type(error)(f"{file.name}: {error}") from None
-            self._on_progress(item.size_bytes)
+            place = file, item.offset + item.size_bytes
+            self._on_progress(place[1] - begin)
             self._target.wait(stop)
         return self.totals
 

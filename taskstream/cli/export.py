@@ -17,8 +17,9 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.cli import LOSSES
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.option import FILE_PATH
+from taskstream.cli.progress import progress_of
 from taskstream.cli.saying import sayer, show_data
-from taskstream.errors import CaptureError
+from taskstream.errors import CaptureError, MessageError
 from taskstream.replay import Replay
 from taskstream.report import Report
 from taskstream.sink.table import CsvTable, JsonTable, ParquetTable, Table
@@ -103,18 +104,25 @@ def export(
         else:
             out = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
         table = TABLES[to](out)
-        job = Replay(files, _TableTarget(table), selection=selection, skip_damaged=skip_damaged)
-        failure: CaptureError | None = None
-        try:
-            job.run(lambda: False)
-        except CaptureError as error:
-            failure = error
+        failure: CaptureError | MessageError | None = None
+        with progress_of(files, data_on_stdout=output is None) as on_progress:
+            job = Replay(
+                files,
+                _TableTarget(table),
+                selection=selection,
+                skip_damaged=skip_damaged,
+                on_progress=on_progress,
+            )
+            try:
+                job.run(lambda: False)
+            except (CaptureError, MessageError) as error:
+                failure = error
         table.close()
     for name, damage in job.totals.damages:
         _say(f"{name}: {damage}")
     _say(job.totals.line().replace("replayed", "exported"))
     if failure is not None:
-        raise CaptureError(str(failure).replace("were replayed", "were exported"))
+        raise type(failure)(str(failure).replace("were replayed", "were exported"))
     sys.exit(0 if job.totals.complete else LOSSES)
 
 

@@ -29,6 +29,7 @@ from taskstream.cli.option import (
     listen_option,
     topic_option,
 )
+from taskstream.cli.progress import progress_of
 from taskstream.cli.saying import sayer
 from taskstream.config.config import Config
 from taskstream.errors import CaptureError, MessageError
@@ -157,20 +158,18 @@ def replay(
         else:
             target = _JsonTarget()
         stopped = stack.enter_context(_interruptible())
-        on_progress = stack.enter_context(
-            _progress(files, data_on_stdout=to not in ("kafka", "capture"))
-        )
         server = serving(metrics, listen, stopped, _say) if to == "prometheus" else nullcontext()
-        job = Replay(
-            files,
-            target,
-            selection=selection,
-            speed=speed,
-            skip_damaged=skip_damaged,
-            on_progress=on_progress,
-        )
+        progress = progress_of(files, data_on_stdout=to not in ("kafka", "capture"))
         failure: CaptureError | MessageError | None = None
-        with server:
+        with server, progress as on_progress:
+            job = Replay(
+                files,
+                target,
+                selection=selection,
+                speed=speed,
+                skip_damaged=skip_damaged,
+                on_progress=on_progress,
+            )
             try:
                 job.run(stopped)
             except (CaptureError, MessageError) as error:
@@ -292,16 +291,3 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(files: list[CaptureFile], *, data_on_stdout: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, if it is a terminal and nothing else is written there."""
-    sizes = [file.size for file in files]
-    total = None if None in sizes else sum(size or 0 for size in sizes)
-    shown = sys.stderr.isatty() and not (data_on_stdout and sys.stdout.isatty())
-    if not shown or total is None:
-        yield lambda _bytes: None
-        return
-    with click.progressbar(length=total, file=sys.stderr, update_min_steps=1 << 20) as bar:
-        yield bar.update

@@ -115,3 +115,29 @@ def test_what_standard_output_cannot_encode_is_escaped(tmp_path):
     done = taskstream("inspect", path, "--events", PYTHONIOENCODING="latin-1:strict")
     assert done.code == 0
     assert "\\u65e5\\u672c" in done.out
+
+
+def test_a_replay_shows_on_a_terminal_how_far_it_is(path, tmp_path):
+    shown = on_a_terminal("replay", path, "--to", "capture", "--output", tmp_path / "b.tsc")
+    bar, closing = shown.rstrip().split("\n")
+    assert "100%" in bar
+    assert closing.endswith("= written 2")
+    assert "%" not in on_a_terminal("replay", path, "--to", "charts")  # there are rows instead
+
+
+def test_an_export_shows_on_a_terminal_how_far_it_is(path, tmp_path):
+    bar, closing = (
+        on_a_terminal("export", path, "--to", "csv", "--output", tmp_path / "b.csv")
+        .rstrip()
+        .split("\n")
+    )
+    assert "100%" in bar
+    assert "exported 2" in closing
+
+
+def test_what_a_replay_passes_over_counts_as_done(tmp_path):
+    rows = [batch(event("fork", boot_ns=ORIGIN.run_ns + n * 10**9)) for n in range(20)]
+    path = a_capture(tmp_path / "a.tsc", rows)
+    new = tmp_path / "b.tsc"
+    shown = on_a_terminal("replay", path, "--from", "+15", "--to", "capture", "--output", new)
+    assert "100%" in shown.split("\n")[0]
