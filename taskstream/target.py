@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Labels, take
-from taskstream.capture.content import Loss, Names
+from taskstream.capture.content import Loss, Names, content_of
 from taskstream.capture.frame import Frame
 from taskstream.charge import Charges
 from taskstream.grouping.names import CgroupNames
@@ -171,9 +171,12 @@ class GroupTarget:
         self._by_rules = by_rules
         self._charges: list[Charges] = []
 
-    def frame(self, _frame: Frame) -> bool:
-        """Have the events decoded, to be counted."""
-        return False
+    def frame(self, frame: Frame) -> bool:
+        """Count the events of a frame; their arguments are left, if no rule looks at them."""
+        batch = content_of(frame, args=self._tally.choice.apps)
+        assert isinstance(batch, Batch)
+        self.write(batch)
+        return True
 
     def write(self, batch: Batch) -> None:
         """Count events; tasks of a snapshot have their command lines no more."""

@@ -348,8 +348,12 @@ _READERS: dict[int, Callable[[dict[str, Any]], Content]] = {
 }
 
 
-def content_of(frame: Frame) -> Content | None:
+def content_of(frame: Frame, *, args: bool = True) -> Content | None:
     """Decode a frame.
+
+    Args:
+        frame: One that is whole.
+        args: Of events, read the arguments of execs, too.
 
     Returns:
         None for a kind that is not known here: a later version's, to be passed over.
@@ -363,7 +367,7 @@ def content_of(frame: Frame) -> Content | None:
         return None
     try:
         if is_batch:
-            return decode_batch(frame.payload())
+            return decode_batch(frame.payload(), args=args)
         map_ = msgpack.unpackb(frame.payload(), strict_map_key=False)
         _check_version(map_)
         return _READERS[frame.kind](map_)
