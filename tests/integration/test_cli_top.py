@@ -262,7 +262,7 @@ def test_a_capture_that_ends_early_is_shown_so_far_and_told_by_the_exit_code():
     done = taskstream("top", CAPTURES / "cut.tsc", "--speed", "max", "--json")
     assert done.code == 3
     assert done.lines
-    assert "damaged or cut" in done.err
+    assert "damaged, cut or missing" in done.err
 
 
 @pytest.mark.slow
