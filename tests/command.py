@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Done", "start", "taskstream"]
+__all__ = ["Done", "start", "taskstream", "until"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +36,21 @@ def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         cwd=ROOT,
         env={**os.environ, **environment},
     )
+
+
+def until(process: subprocess.Popen[str], text: str) -> str:
+    """Read lines of a command's standard error until one has a text; fail at their end.
+
+    Returns:
+        All that was said so far.
+    """
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if text in line:
+            return said
+    raise AssertionError(f"it ended with {process.wait(30)} and never said {text!r}: {said}")
 
 
 def taskstream(*arguments: str | Path, **environment: str) -> Done:

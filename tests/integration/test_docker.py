@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from taskstream.config.file import load
-from tests.command import ROOT
+from tests.command import ROOT, until
 from tests.kafka.cluster import broker_process, free_ports, java
 from tests.topic import wait_until
 
@@ -156,9 +156,7 @@ def test_the_agent_counts_with_the_capabilities_of_the_composition_and_is_health
     health = [sys.executable, str(FOLDER / "healthy.py"), f"http://127.0.0.1:{port}/metrics"]
     words = ("--config", str(conf), "--update-every", "1")
     with run_with(AGENT["cap_add"], *words) as agent:
-        assert agent.stderr is not None
-        while "metrics at" not in agent.stderr.readline():
-            assert agent.poll() is None
+        until(agent, "metrics at")
         for _ in range(EXECS):
             subprocess.run(["/bin/true"], check=True)
         wait_until(lambda: not subprocess.run(health, capture_output=True).returncode)

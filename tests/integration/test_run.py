@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from taskstream.broker import EmbeddedBroker
-from tests.command import taskstream
+from tests.command import taskstream, until
 from tests.plain import events_of
 from tests.topic import fetch
 
@@ -48,12 +48,7 @@ def start(*options: str) -> Agent:
     process = subprocess.Popen(
         [*RUN, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stderr is not None
-    said = ""
-    while "look at it" not in said:
-        line = process.stderr.readline()
-        assert line, f"the agent ended: {said}{process.communicate()}"
-        said += line
+    said = until(process, "look at it")
     address = re.search(r"publishing to (\S+),", said)
     suggested = re.search(r"look at it: (.*)", said)
     assert address, said

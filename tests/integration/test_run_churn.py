@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.load import program
-from tests.command import start
+from tests.command import start, until
 from tests.kafka.cluster import free_ports
 from tests.kernel.guarded import guarded_tasks
 from tests.topic import wait_until
@@ -86,9 +86,7 @@ def test_more_forks_than_there_are_pids_are_counted_once_each_in_bounded_memory(
     load = tmp_path / name
     load.symlink_to(program("load"))
     with start("run", "--config", config, "--bootstrap", "off", "--json") as agent:
-        assert agent.stderr is not None
-        while "metrics at" not in agent.stderr.readline():
-            assert agent.poll() is None
+        until(agent, "metrics at")
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(agent.stdout or []))
         reader.start()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import start, taskstream
+from tests.command import start, taskstream, until
 from tests.mock_cluster import API_PRODUCE, MockCluster
 from tests.plain import events_of
 from tests.topic import fetch, wait_until
@@ -65,9 +65,7 @@ def test_an_agent_killed_again_and_again_loses_nothing_that_it_had_read(cluster,
         if number % 2:  # nothing is acknowledged
             refuse(cluster)
         with start("run", "--config", config, "--json", "--update-every", "60") as agent:
-            assert agent.stderr is not None
-            while "look at it" not in agent.stderr.readline():
-                pass
+            until(agent, "look at it")
             before = spooled_bytes(tmp_path)
             execs(f"run-{number}")
             if number % 2:
@@ -92,9 +90,7 @@ def test_an_agent_that_ends_without_a_broker_says_what_it_spooled(cluster, tmp_p
     with start(
         "run", "--config", config, "--json", "--update-every", "60", "--drain-timeout", "1"
     ) as agent:
-        assert agent.stderr is not None
-        while "look at it" not in agent.stderr.readline():
-            pass
+        until(agent, "look at it")
         execs("run-0")
         agent.send_signal(signal.SIGTERM)
         _, err = agent.communicate(timeout=30)
@@ -113,9 +109,7 @@ def test_an_agent_that_ends_without_a_broker_says_what_it_spooled(cluster, tmp_p
 def test_a_second_agent_with_the_same_spool_is_refused(cluster, tmp_path):
     config = configuration(tmp_path, cluster, "always")
     with start("run", "--config", config, "--json") as agent:
-        assert agent.stderr is not None
-        while "look at it" not in agent.stderr.readline():
-            pass
+        until(agent, "look at it")
         second = taskstream("run", "--config", config, "--json", "--duration", "1")
         agent.send_signal(signal.SIGTERM)
         agent.communicate(timeout=30)
