@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.needs import go_without
@@ -221,6 +221,23 @@ class KafkaCluster:
         """Delete a topic."""
         admin = self.admin()
         admin.delete_topics([name])[name].result(START_S)
+
+    def id_of(self, topic: str) -> str | None:
+        """Return what tells a topic from a later one of its name; None while there is none."""
+        admin = self.admin()
+        if topic not in admin.list_topics(timeout=START_S).topics:
+            return None
+        described = admin.describe_topics(TopicCollection([topic]))[topic]
+        try:
+            return str(described.result(START_S).topic_id)
+        except KafkaException:  # deleted meanwhile
+            return None
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """Return the broker that leads each partition of a topic; -1 for none."""
+        admin = self.admin()
+        partitions = admin.list_topics(topic, timeout=START_S).topics[topic].partitions
+        return {number: partition.leader for number, partition in partitions.items()}
 
     def bytes_of(self, topic: str) -> int:
         """Return how much of the first broker's disk a topic takes."""
