@@ -475,12 +475,18 @@ def test_an_idempotent_producer_that_is_out_of_step_sends_again_what_was_not_ack
 
 def test_after_a_fatal_error_the_producer_is_made_anew_and_goes_on(cluster, shape):
     sink = sink_to(cluster.bootstrap, message=shape)
-    publish(sink, each_kind())
+    given = [each_kind(), *(lives(5, origin=Origin("h", "b", run_ns)) for run_ns in (2, 3))]
+    publish(sink, given[0])
     cluster.push_request_errors(API_PRODUCE, OUT_OF_ORDER)
-    publish(sink, lives(5))
+    publish(sink, given[1])
     assert sink.rebuilds == 1
-    publish(sink, lives(5, first_pid=5000))
-    assert sink.account.in_flight == 0
+    publish(sink, given[2])
+    account = sink.account
+    assert account.received == account.delivered == sum(map(len, given))
+    found = Counter((e["run_ns"], e["cpu"], e["seq"]) for e in events_in(fetched(cluster)))
+    told = ((one.origin.run_ns, *number) for one in given for number in numbers_of(one))
+    assert found.keys() == set(told)
+    assert {run for (run, _, _), count in found.items() if count > 1} <= {2}, "copies of others"
 
 
 # --- the start -----------------------------------------------------------------------------------
