@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
+from taskstream.broker import EmbeddedBroker
 from taskstream.source import cgroup_tree
 from tests.charting import FEW, MARK, PLACES, Agent, wait_for
 from tests.kernel.guarded import guarded_tasks
@@ -33,6 +35,22 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[MockCluster]:
     with MockCluster() as cluster:
         cluster.topic_create(request.module.TOPIC)
         yield cluster
+
+
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
+def either(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the address of the embedded broker and, for the same test again, the real Kafka's."""
+    if request.param == "kafka":
+        yield request.getfixturevalue("kafka").bootstrap
+        return
+    with EmbeddedBroker() as broker:
+        yield broker.address
+
+
+@pytest.fixture
+def topic() -> str:
+    """Return a topic that no other test has; it is made when it is first used."""
+    return f"own-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ given, as it was; a copy is only of what was not acknowledged when it was publis
 """
 
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,11 +164,6 @@ class Stream:
 @pytest.fixture(params=["overflow", "always"])
 def mode(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return f"faults-{uuid.uuid4().hex}"
 
 
 @pytest.mark.parametrize(

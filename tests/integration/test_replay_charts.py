@@ -9,7 +9,6 @@ import json
 import signal
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from taskstream.batch import Batch, Labels, Origin
-from taskstream.broker import EmbeddedBroker
 from taskstream.capture.content import Names
 from taskstream.capture.reader import CaptureFile
 from taskstream.charge import Charges
@@ -166,12 +164,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Live:
     return Live(tmp_path_factory.mktemp("live"))
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Return a configuration that chooses the groups of the live run, but for the cgroups."""
@@ -186,9 +178,9 @@ def options(config: Path) -> list[object]:
     return ["--cgroups", "--config", config]
 
 
-def consumed(broker: EmbeddedBroker, topic: str, *options: object) -> Done:
+def consumed(address: str, topic: str, *options: object) -> Done:
     """Draw the charts of a topic, read to its end."""
-    source = ("--bootstrap", broker.address, "--topic", topic, "--exit-at-end")
+    source = ("--bootstrap", address, "--topic", topic, "--exit-at-end")
     return taskstream("consume", *source, "--charts", *options)
 
 
@@ -302,10 +294,9 @@ def test_charts_of_the_chosen_events_are_counted_from_them(live):
 
 
 @pytest.mark.parametrize("shape", ["event", "batch", "json"])
-def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape, options):
-    topic = f"replay.{shape}"
+def test_charts_through_a_topic_are_those_of_the_live_run(live, either, topic, shape, options):
     sink = KafkaSink(
-        KafkaOptions(bootstrap=broker.address, topic=topic, message=shape, queue_wait_ms=WAIT_MS)
+        KafkaOptions(bootstrap=either, topic=topic, message=shape, queue_wait_ms=WAIT_MS)
     )
     for _ in range(2):  # the second time makes duplicates
         with CaptureFile(live.path) as file:
@@ -314,38 +305,38 @@ def test_charts_through_a_topic_are_those_of_the_live_run(live, broker, shape, o
     account = sink.account
     assert account.delivered == account.received == 2 * (live.totals.read + live.totals.running)
 
-    done = consumed(broker, topic, *options, "--json")
+    done = consumed(either, topic, *options, "--json")
     assert done.out == live.json.getvalue()
     assert f"{live.totals.read + live.totals.running:,} again" in done.err
     assert f"missing {live.totals.lost:,}" in done.err
     assert "unexplained" not in done.err
     assert done.code == 3  # for what the ring lost
-    assert consumed(broker, topic, *options).out == live.plain.getvalue()
+    assert consumed(either, topic, *options).out == live.plain.getvalue()
 
 
-def test_charts_of_the_agents_own_topic_are_those_of_the_live_run(tmp_path, broker, options):
+def test_charts_of_the_agents_own_topic_are_those_of_the_live_run(tmp_path, either, topic, options):
     """The topic has four partitions, and a reader gets them one after another."""
-    sink = KafkaSink(KafkaOptions(bootstrap=broker.address, topic="own"))
+    sink = KafkaSink(KafkaOptions(bootstrap=either, topic=topic))
     live = Live(tmp_path, sink)
-    assert consumed(broker, "own", *options, "--json").out == live.json.getvalue()
+    assert consumed(either, topic, *options, "--json").out == live.json.getvalue()
 
 
-def test_two_hosts_of_a_topic_are_drawn_one_at_a_time(live, broker, options, tmp_path):
+def test_two_hosts_of_a_topic_are_drawn_one_at_a_time(live, either, topic, options, tmp_path):
     other = a_capture(tmp_path / "other.tsc", sample())
-    sink = KafkaSink(KafkaOptions(bootstrap=broker.address, topic="two", queue_wait_ms=WAIT_MS))
+    sink = KafkaSink(KafkaOptions(bootstrap=either, topic=topic, queue_wait_ms=WAIT_MS))
     for path in (live.path, other):
         with CaptureFile(path) as file:
             Replay([file], KafkaTarget(sink), selection=Selection()).run(lambda: False)
     sink.drain(10)
-    done = consumed(broker, "two", *options, "--json")
+    done = consumed(either, topic, *options, "--json")
     assert done.code == 1
     assert "name one with --host" in done.err
-    done = consumed(broker, "two", *options, "--json", "--host", "host")
+    done = consumed(either, topic, *options, "--json", "--host", "host")
     assert done.out == live.json.getvalue()
 
 
-def test_a_capture_beside_a_topic_has_the_same_stream(tmp_path, broker):
-    sink = KafkaSink(KafkaOptions(bootstrap=broker.address, topic="beside"))
+def test_a_capture_beside_a_topic_has_the_same_stream(tmp_path, either, topic):
+    sink = KafkaSink(KafkaOptions(bootstrap=either, topic=topic))
     live = Live(tmp_path, sink)
     assert charts_of(live.path) == live.json.getvalue()
     assert sink.account.delivered == live.totals.read + live.totals.running

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from taskstream.broker import EmbeddedBroker
 from tests.charting import TINY, Agent, is_over, overflow, wait_for, work
 from tests.command import taskstream
 
@@ -22,26 +21,27 @@ def test_charts_are_the_same_bytes_live_from_the_capture_and_from_the_topic(
     folder: Path,
     places: dict[str, Path],
     start: Callable[..., Agent],
+    either: str,
+    topic: str,
     message: str,
     ring: str,
 ) -> None:
     path = folder / "live.tsc"
-    with EmbeddedBroker() as broker:
-        options = ("--bootstrap", broker.address, "--message", message, "--capture", str(path))
-        small = TINY if ring == "overflowing" else ""
-        agent = start(*GROUPS, *options, "--update-every", "1", text=small + CHARTS)
-        for place in places.values():
-            if small:
-                overflow(agent, folder, place)
-            else:
-                work(folder, place)
-        wait_for(is_over(agent, "app", "mine", 2), 60)
-        agent.stop()
-        live = agent.out.read_text()
-        config = ("--config", folder / "process.conf", *GROUPS, "--json")
-        replayed = taskstream("replay", path, "--to", "charts", *config)
-        source = ("--bootstrap", broker.address, "--exit-at-end", "--charts")
-        consumed = taskstream("consume", *source, *config)
+    source = ("--bootstrap", either, "--topic", topic)
+    small = TINY if ring == "overflowing" else ""
+    options = (*source, "--message", message, "--capture", str(path), "--update-every", "1")
+    agent = start(*GROUPS, *options, text=small + CHARTS)
+    for place in places.values():
+        if small:
+            overflow(agent, folder, place)
+        else:
+            work(folder, place)
+    wait_for(is_over(agent, "app", "mine", 2), 60)
+    agent.stop()
+    live = agent.out.read_text()
+    config = ("--config", folder / "process.conf", *GROUPS, "--json")
+    replayed = taskstream("replay", path, "--to", "charts", *config)
+    consumed = taskstream("consume", *source, "--exit-at-end", "--charts", *config)
     lost = sum(json.loads(line)["lost"] for line in live.splitlines())
     assert (lost > 20) == (ring == "overflowing"), agent.err.read_text()
     assert len(live.splitlines()) > 2

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import time
-import uuid
 from dataclasses import replace
 
 import pytest
@@ -20,11 +19,6 @@ from tests.kafka.cluster import KafkaCluster
 from tests.synthetic import lives
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def topic() -> str:
-    return f"topics-{uuid.uuid4().hex}"
 
 
 def topics(kafka: KafkaCluster, verb: str, topic: str, *more: str) -> Done:
