@@ -41,11 +41,11 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("theirs"), "theirs")
 
 
-def tls(authority: Authority) -> dict[str, str]:
+def tls(authority: Authority, *, expired: bool = False) -> dict[str, str]:
     """Return the settings of a broker with a certificate."""
     return {
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(authority.key_store("broker")),
+        "ssl.keystore.location": str(authority.key_store("broker", expired=expired)),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(authority.certificate),
     }
@@ -100,6 +100,18 @@ def mutual(ours: Authority) -> Iterator[KafkaCluster]:
         protocol="SSL",
         properties={**tls(ours), "ssl.client.auth": "required"},
         client=presenting(ours, certificate, key),
+    ) as cluster:
+        cluster.create_topic(TOPIC)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def outdated(ours: Authority) -> Iterator[KafkaCluster]:
+    """Start a broker whose certificate is expired."""
+    with KafkaCluster(
+        protocol="SSL",
+        properties=tls(ours, expired=True),
+        client={"security.protocol": "SSL", "enable.ssl.certificate.verification": "false"},
     ) as cluster:
         cluster.create_topic(TOPIC)
         yield cluster
@@ -215,3 +227,16 @@ def test_a_certificate_of_another_authority_is_refused_and_told(mutual, ours, th
     settings = presenting(ours, *theirs.sign("stranger"))
     with pytest.raises(BrokerError, match=r"check ssl\.ca\.location"):
         sink_to(mutual, settings)
+
+
+def test_an_expired_certificate_of_the_broker_is_told(outdated, ours):
+    settings = {"security.protocol": "SSL", "ssl.ca.location": str(ours.certificate)}
+    said = r"broker certificate could not be verified.*that no certificate is expired"
+    with pytest.raises(BrokerError, match=said):
+        sink_to(outdated, settings)
+    with pytest.raises(BrokerError, match=said):
+        sink_to(outdated, settings, patient=True)
+    with pytest.raises(BrokerError, match=said):
+        TopicSource(outdated.bootstrap, TOPIC, settings=settings, answer_ms=1000 * ANSWER_S)
+    with pytest.raises(BrokerError, match=said):
+        TopicAdmin(outdated.bootstrap, settings, answer_s=ANSWER_S).describe(TOPIC)
