@@ -19,7 +19,7 @@ settings.load_profile("taskstream")  # --hypothesis-profile=thorough goes before
 # Whoever starts the suite in the background may have it ignore Ctrl-C; what it starts may not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.kernel.repeat"]
+pytest_plugins = ["tests.kernel.repeat", "tests.property.inputs"]
 
 TRACEFS = Path("/sys/kernel/tracing")
 
