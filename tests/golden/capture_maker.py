@@ -1,7 +1,7 @@
 """How the golden captures of this format version were made.
 
 They stand for the files that people have: one that is there is never made again. New ones are
-added (``python -m tests.golden.capture_maker``).
+added (``python -m tests.golden.capture_maker``), and their sums entered in SHA256SUMS.
 """
 
 import json

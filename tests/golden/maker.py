@@ -1,7 +1,8 @@
 """How the golden messages of this schema version were made.
 
 A golden message is never made again: it stands for those that are in topics already. New ones
-are added (``python -m tests.golden.maker``); one that is there is refused.
+are added (``python -m tests.golden.maker``), and their sums entered in SHA256SUMS; one that is
+there is refused.
 """
 
 import sys
