@@ -92,6 +92,7 @@ class CaptureFiles:
         self._path, self._origin, self._about = path, origin, about
         self._rotation, self._clocks = rotation, clocks
         self._names: Names | None = None
+        self._new_names: Names | None = None
         self.deleted = 0
         self._part = 1
         self._closed_bytes = self._closed_files = 0
@@ -137,28 +138,31 @@ class CaptureFiles:
         last_ns: int,
         events: Mapping[str, int] | None = None,
     ) -> None:
-        """Append a frame, as `CaptureWriter.append` does; first begin a new file if it is time.
+        """Append a frame, as `CaptureWriter.append` does, behind the names that appeared.
+
+        First begin a new file if it is time.
 
         Raises:
             OSError: it could not be written, or no new file could be begun.
         """
         if self._due(last_ns):
             self._rotate()
+        self._write_names()
         self.writer.append(kind, payload, first_ns=first_ns, last_ns=last_ns, events=events)
 
     def names(self, names: Names) -> None:
-        """Append names that appeared; every later file of the row begins with the last of them.
+        """Take names that appeared: they are written before the next frame.
 
-        Raises:
-            OSError: they could not be written.
+        Those that find no room wait for the next one that finds some; every later file of the
+        row begins with the last of all.
         """
-        known = self._names
-        self._names = names if known is None else replace(
-            names,
-            cgroups=_last({**known.cgroups, **names.cgroups}),
-            groups=_last({**known.groups, **names.groups}),
-        )  # fmt: skip
-        self.writer.names(names)
+        self._names = _joined(self._names, names)
+        self._new_names = _joined(self._new_names, names)
+
+    def _write_names(self) -> None:
+        if self._new_names is not None:
+            self.writer.names(self._new_names)
+            self._new_names = None
 
     def _due(self, now_ns: int) -> bool:
         rotation, writer = self._rotation, self.writer
@@ -172,14 +176,13 @@ class CaptureFiles:
         before, part = self.writer, self._part + 1
         self.writer = self._open(part_path(self._path, part), part, replace=False)
         self._part = part
+        self._new_names = self._names
         try:
             before.close()
         finally:
             self._closed_bytes += before.size_bytes
             self._closed_files += 1
             self._delete_oldest()
-        if self._names is not None:
-            self.writer.names(self._names)
 
     def _delete_oldest(self) -> None:
         if not self._rotation.total_bytes:
@@ -199,12 +202,23 @@ class CaptureFiles:
         Raises:
             OSError: there is no room for its end.
         """
+        self._write_names()
         self.writer.close()
         self._delete_oldest()
 
     def abandon(self) -> None:
         """Close the last file as it is."""
         self.writer.abandon()
+
+
+def _joined(before: Names | None, names: Names) -> Names:
+    if before is None:
+        return names
+    return replace(
+        names,
+        cgroups=_last({**before.cgroups, **names.cgroups}),
+        groups=_last({**before.groups, **names.groups}),
+    )
 
 
 def _last(names: dict[int, str]) -> dict[int, str]:

@@ -138,4 +138,4 @@ def capture(
         _say(totals.line("written"))
         _say(f"captured: {capture_line(sink)}")
         shown.end()
-        sys.exit(0 if totals.complete else LOSSES)
+        sys.exit(0 if totals.complete and sink.complete else LOSSES)

@@ -17,6 +17,8 @@ def capture_line(sink: "CaptureSink") -> str:
     if files.files > 1:
         text += f" in {files.files:,} files"
         text += f", of which {files.deleted:,} were deleted for room" if files.deleted else ""
+    if sink.lost_reports:
+        text += f"; {sink.lost_reports:,} report{'s' * (sink.lost_reports > 1)} found no room"
     return text
 
 

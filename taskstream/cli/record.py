@@ -167,7 +167,7 @@ def record(
             capture.close()
             capture_trouble.tell(capture)
             say(f"captured: {capture_line(capture)}")
-            captured = not capture.account.dropped
+            captured = capture.complete
         shown.end()
         return 0 if totals.complete and captured else LOSSES
 

@@ -2,11 +2,12 @@
 
 Rim: touches files, through ``taskstream.capture``. Small batches are gathered, so that a frame
 holds the events of a second, or as many as fit. A full or failing disk costs the events that it
-has no room for, counted; never the run.
+has no room for, counted; never the run. Names and reports wait for room, so that a replay has
+every interval.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -36,6 +37,10 @@ MOST_EVENTS, MOST_BYTES = 8192, 8 << 20
 RETRY_MS = 1000
 """How long to leave a disk alone that had no room."""
 
+MOST_REPORT_BYTES = 16 << 20
+"""Of reports that wait for room. One has 400 bytes per CPU: at the default interval these are a
+quarter of an hour's on a host with 256 CPUs, most of an hour's with 64."""
+
 
 class CaptureSink:
     """Writes batches and reports to a capture.
@@ -50,6 +55,7 @@ class CaptureSink:
         account: Fates of the events that it was given; what is written is delivered.
         trouble: What is wrong with the disk at present; empty while all is well.
         errors: Events by the reason for which they were not written.
+        lost_reports: Reports that waited for room, and were given up.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class CaptureSink:
         self.account = Account()
         self.trouble = ""
         self.errors: Counter[str] = Counter()
+        self.lost_reports = 0
         self.files = files
         self._flush_ns = flush_ms * 1_000_000
         self._now_ns, self._boot_ns = now_ns, boot_ns
@@ -73,6 +80,13 @@ class CaptureSink:
         self._dropped = DropCounts()
         self._untold = DropCounts()
         self._untold_events = 0
+        self._reports: deque[tuple[int, bytes]] = deque()
+        self._report_bytes = 0
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether nothing that it was given is missing in the file."""
+        return not (self.account.dropped or self.lost_reports)
 
     def write(self, batch: Batch) -> None:
         """Gather a batch, and write what is due; the names that it tells go before its events."""
@@ -106,9 +120,8 @@ class CaptureSink:
 
     def _append(self, value: bytes, records: NDArray[np.void]) -> None:
         said = Events.of(records)
-        if self._may_write():
+        if self._catch_up():
             try:
-                self._tell_losses()
                 self.files.append(
                     said.kind,
                     value,
@@ -120,12 +133,28 @@ class CaptureSink:
                 self._fail(error)
             else:
                 self.account.delivered += len(records)
-                self.trouble = ""
                 return
         self._drop(records)
 
-    def _may_write(self) -> bool:
-        return not self.trouble or self._now_ns() >= self._retry_ns
+    def _catch_up(self) -> bool:
+        """Write what waits for room; return False if there is none, and more need not be tried."""
+        if self.trouble and self._now_ns() < self._retry_ns:
+            return False
+        try:
+            self._write_waiting()
+        except OSError as error:
+            self._fail(error)
+            return False
+        self.trouble = ""
+        return True
+
+    def _write_waiting(self) -> None:
+        self._tell_losses()
+        while self._reports:
+            boot_ns, payload = self._reports[0]
+            self.files.append(FrameKind.REPORT, payload, first_ns=boot_ns, last_ns=boot_ns)
+            self._report_bytes -= len(payload)
+            self._reports.popleft()
 
     def _fail(self, error: OSError) -> None:
         self.trouble = f"{self.files.writer.path} cannot be written: {error.strerror}"
@@ -159,18 +188,20 @@ class CaptureSink:
         self.copy_report(replace(report, cpus=cpus))
 
     def copy_report(self, report: Report) -> None:
-        """Write what was gathered, then a report as it is."""
+        """Write what was gathered, then a report as it is; without room it waits, in order."""
         self.flush()
-        self._say(FrameKind.REPORT, pack(report.to_map()), report.boot_ns)
+        payload = pack(report.to_map())
+        self._reports.append((report.boot_ns, payload))
+        self._report_bytes += len(payload)
+        self._catch_up()
+        while self._report_bytes > MOST_REPORT_BYTES:
+            self._report_bytes -= len(self._reports.popleft()[1])
+            self.lost_reports += 1
 
     def names(self, names: Names) -> None:
-        """Write names that appeared, before the events that come after."""
+        """Take names that appeared; they are written before the events that come after."""
         self.flush()
-        if self._may_write():
-            try:
-                self.files.names(names)
-            except OSError as error:
-                self._fail(error)
+        self.files.names(names)
 
     def copy_loss(self, loss: Loss) -> None:
         """Write what was gathered, then what another capture says that it could not hold."""
@@ -187,16 +218,6 @@ class CaptureSink:
                 return
         self._untold_events += loss.events
 
-    def _say(self, kind: FrameKind, payload: bytes, boot_ns: int) -> None:
-        if not self._may_write():
-            return
-        try:
-            self._tell_losses()
-            self.files.append(kind, payload, first_ns=boot_ns, last_ns=boot_ns)
-            self.trouble = ""
-        except OSError as error:
-            self._fail(error)
-
     def settle(self, seconds: float) -> None:
         """Nothing is under way: a write is done when it returns."""
 
@@ -210,13 +231,15 @@ class CaptureSink:
 
     def close(self) -> None:
         """End the file in good order; without room for that, leave it without a trailer."""
+        self._retry_ns = 0  # no later chance
         self.flush()
         try:
-            if self._untold_events:
-                self._tell_losses()
+            self._write_waiting()
             self.files.close()
         except OSError as error:
             self._fail(error)
+        self.lost_reports += len(self._reports)
+        self._reports.clear()
 
 
 def _company(batch: Batch) -> tuple[object, ...]:

@@ -10,8 +10,10 @@ from taskstream.batch import Batch
 from taskstream.capture.content import Header, Loss, Names, content_of
 from taskstream.capture.frame import Frame, FrameKind
 from taskstream.capture.reader import CaptureFile
-from taskstream.capture.rotation import Rotation, parts_of
+from taskstream.capture.rotation import Rotation, part_path, parts_of
+from taskstream.cli.capturing import capture_line
 from taskstream.errors import CaptureError
+from taskstream.message.columns import pack
 from taskstream.report import Report
 from taskstream.sink.capture import MOST_EVENTS
 from tests.capturing import Ticks, capture_sink, report
@@ -148,6 +150,125 @@ def test_a_disk_that_stays_full_does_not_keep_the_end_from_coming(tmp_path, disk
     sink.close()
     assert (sink.account.dropped, sink.account.in_flight) == (8, 0)
     assert [type(c) for c in contents(tmp_path / "a.tsc")] == [Header]
+
+
+def test_names_that_find_no_room_are_written_before_the_next_events(tmp_path, disk):
+    ticks = Ticks()
+    sink = capture_sink(tmp_path / "a.tsc", ticks=ticks, flush_ms=0)
+    disk.full = True
+    sink.names(Names(boot_ns=1, cgroups={1: "/", 2: "/old"}))
+    sink.write(lives(1))
+    sink.names(Names(boot_ns=2, cgroups={2: "/new", 3: "/three"}, groups={3: "web"}))
+    disk.full = False
+    ticks.ns += 10**9
+    sink.write(lives(1))
+    sink.close()
+    found = contents(tmp_path / "a.tsc")
+    assert [type(c) for c in found[:4]] == [Header, Names, Loss, Batch]
+    assert found[1] == Names(boot_ns=2, cgroups={1: "/", 2: "/new", 3: "/three"}, groups={3: "web"})
+
+
+def test_a_file_that_is_begun_while_there_is_no_room_for_the_end_of_the_last_has_the_names(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.tsc"
+    sink = capture_sink(path, rotation=Rotation(file_bytes=2000), flush_ms=0)
+    sink.names(Names(boot_ns=1, cgroups={1: "/one"}))
+    sink.write(lives(30))
+
+    def close() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sink.files.writer, "close", close)
+    sink.write(lives(30))
+    sink.close()
+    assert [c.cgroups for c in contents(part_path(path, 2)) if isinstance(c, Names)] == [
+        {1: "/one"}
+    ]
+
+
+def test_reports_that_find_no_room_are_written_in_order_before_what_comes_after(tmp_path, disk):
+    ticks = Ticks()
+    sink = capture_sink(tmp_path / "a.tsc", ticks=ticks, flush_ms=0)
+    sink.write(lives(1))
+    sink.report(report(0))
+    disk.full = True
+    for number in (1, 2):
+        sink.write(lives(2))
+        sink.report(report(number))
+    disk.full = False
+    ticks.ns += 10**9
+    sink.write(lives(3))
+    sink.report(report(3))
+    sink.close()
+    found = contents(tmp_path / "a.tsc")
+    kinds = [type(c) for c in found[1:-2]]
+    assert kinds == [Batch, Report, Loss, Report, Report, Batch, Report]
+    told = [c for c in found if isinstance(c, Report)]
+    assert [one.interval for one in told] == [report(n).interval for n in range(4)]
+    assert [sum(sum(cpu.dropped) for cpu in one.cpus) for one in told] == [0, 8, 16, 16]
+    assert sink.complete is False
+    assert sink.lost_reports == 0
+
+
+def test_reports_that_come_while_nothing_else_does_are_written_when_there_is_room(tmp_path, disk):
+    ticks = Ticks()
+    sink = capture_sink(tmp_path / "a.tsc", ticks=ticks, flush_ms=0)
+    disk.full = True
+    sink.report(report(0))
+    assert sink.trouble
+    disk.full = False
+    ticks.ns += 10**9
+    sink.report(report(1))
+    assert not sink.trouble
+    sink.close()
+    told = [c.interval for c in contents(tmp_path / "a.tsc") if isinstance(c, Report)]
+    assert told == [report(0).interval, report(1).interval]
+    assert sink.complete
+
+
+def test_the_reports_that_wait_are_bounded_and_those_that_are_given_up_are_counted(
+    tmp_path, disk, monkeypatch
+):
+    monkeypatch.setattr(
+        "taskstream.sink.capture.MOST_REPORT_BYTES", 4 * len(pack(report(9).to_map()))
+    )
+    ticks = Ticks()
+    sink = capture_sink(tmp_path / "a.tsc", ticks=ticks)
+    disk.full = True
+    for number in range(10):
+        sink.report(report(number))
+    assert sink.lost_reports == 6
+    disk.full = False
+    ticks.ns += 10**9
+    sink.report(report(10))
+    sink.close()
+    told = [c.interval for c in contents(tmp_path / "a.tsc") if isinstance(c, Report)]
+    assert told == [report(n).interval for n in range(6, 11)]
+    assert "; 6 reports found no room" in capture_line(sink)
+    assert not sink.complete
+
+
+def test_reports_for_which_there_is_no_room_at_the_end_are_counted(tmp_path, disk):
+    sink = capture_sink(tmp_path / "a.tsc")
+    disk.full = True
+    sink.report(report(0))
+    sink.close()
+    assert sink.lost_reports == 1
+    assert "; 1 report found no room" in capture_line(sink)
+
+
+def test_a_disk_that_has_room_again_at_the_end_takes_what_waited(tmp_path, disk):
+    sink = capture_sink(tmp_path / "a.tsc")
+    sink.report(report(0))
+    disk.full = True
+    sink.report(report(1))
+    disk.full = False
+    sink.write(lives(2))
+    sink.close()  # within the second in which the disk is left alone
+    assert sink.complete
+    kinds = [type(c) for c in contents(tmp_path / "a.tsc")[1:-2]]
+    assert kinds == [Report, Report, Batch]
 
 
 # --- rotation ------------------------------------------------------------------------------------
