@@ -40,7 +40,7 @@ def open_spool(config: Config, topic: KafkaSink, origin: Origin, *, always: bool
     """Put a spool before a topic.
 
     Raises:
-        ConfigError: the directory cannot be used, or another agent uses it.
+        ConfigError: the directory cannot be used or is for others, too, or another agent uses it.
     """
     bounds = SpoolBounds(total_bytes=config.spool_bytes or 1 << 60, age_s=config.spool_age_s)
     about = own_about(config.update_every_s * 10**9, failures_watched=config.load_mode == "return")

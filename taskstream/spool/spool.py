@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IMODE, S_ISDIR
 
 from taskstream.batch import Batch, Origin
 from taskstream.capture.content import About, Events, Header
@@ -64,7 +65,7 @@ class Spool:
     """The folder and its queue.
 
     Args:
-        folder: Made with mode 0700 if it is not there.
+        folder: Made with mode 0700 if it is not there; else it must have it.
         origin: The present run.
         about: For the headers of segments.
         bounds: How much it may hold.
@@ -78,7 +79,7 @@ class Spool:
         trouble: Why nothing can be written at present; empty while all is well.
 
     Raises:
-        ConfigError: the folder cannot be used, or another agent uses it.
+        ConfigError: the folder cannot be used or is for others, too, or another agent uses it.
     """
 
     def __init__(
@@ -333,8 +334,10 @@ def _number(path: Path) -> int:
 def _lock(folder: Path) -> int:
     """Make the folder, and hold it; what is in it is for its owner alone."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            _check_private(folder)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"spool {folder} cannot be used: {error.strerror}") from None
@@ -344,3 +347,21 @@ def _lock(folder: Path) -> int:
         os.close(descriptor)
         raise ConfigError(f"spool {folder} is in use by another agent") from None
     return descriptor
+
+
+def _check_private(folder: Path) -> None:
+    """Refuse a folder that others may enter: it may be for something else, and is left as it is."""
+    stat = folder.stat()
+    if not S_ISDIR(stat.st_mode):
+        return  # it cannot be used, as will be told
+    other = "name a directory that is not there yet in [spool] of the configuration"
+    if stat.st_uid != os.geteuid():
+        raise ConfigError(
+            f"spool {folder} belongs to user {stat.st_uid}, not to the agent's, {os.geteuid()}: "
+            f"{other}"
+        )
+    if stat.st_mode & 0o077:
+        raise ConfigError(
+            f"spool {folder} has mode {S_IMODE(stat.st_mode):04o}, so others than its owner may "
+            f"enter it: if it is for the spool alone, chmod 700 {folder}, else {other}"
+        )

@@ -451,7 +451,7 @@ def test_a_file_system_that_turns_read_only_costs_counted_events_until_it_is_wri
 
 def test_a_spool_on_a_read_only_file_system_is_refused_at_the_start(cluster, tmp_path):
     with (
-        mounted(tmp_path / "spool", "ro,size=64k"),
+        mounted(tmp_path / "spool", "ro,size=64k,mode=700"),
         pytest.raises(ConfigError, match="Read-only file system"),
     ):
         open_sink(cluster, tmp_path / "spool", "overflow")

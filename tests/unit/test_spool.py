@@ -13,6 +13,7 @@ from taskstream.errors import ConfigError
 from taskstream.report import Report
 from taskstream.spool.spool import Spool, SpoolBounds
 from tests.capturing import ABOUT, Ticks, report
+from tests.needs import need_root
 from tests.synthetic import ORIGIN, lives
 
 
@@ -73,6 +74,29 @@ def test_the_folder_is_for_its_owner_alone(folder):
     open_.spool.append(one(1))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o710, 0o701])
+def test_a_folder_that_others_may_enter_is_refused_and_stays_as_it_is(folder, mode):
+    folder.mkdir()
+    folder.chmod(mode)
+    said = f"has mode {mode:04o}.* chmod 700 {folder}, .* a directory that is not there yet"
+    with pytest.raises(ConfigError, match=said):
+        Open(folder)
+    assert folder.stat().st_mode & 0o7777 == mode
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    Open(folder)
+
+
+def test_a_folder_of_another_user_is_refused_and_stays_as_it_is(folder):
+    need_root("a folder is given to another user")
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(ConfigError, match=r"belongs to user 65534, .* a directory that is not"):
+        Open(folder)
+    assert folder.stat().st_uid == 65534
+    assert list(folder.iterdir()) == []
 
 
 def test_what_goes_in_first_comes_out_first(folder, small):
@@ -141,7 +165,7 @@ def test_a_killed_owner_leaves_all_that_it_appended(folder):
 
 
 def test_what_is_no_segment_is_left_alone(folder):
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (folder / "mine.tsc").write_text("not a segment")
     open_ = Open(folder)
     open_.spool.append(one(1))
@@ -174,8 +198,9 @@ def test_two_agents_do_not_share_a_folder(folder):
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be used"):
-        Open(tmp_path / "file" / "spool")
+    for path in (tmp_path / "file", tmp_path / "file" / "spool"):
+        with pytest.raises(ConfigError, match="cannot be used: Not a directory"):
+            Open(path)
 
 
 # --- bounds --------------------------------------------------------------------------------------
