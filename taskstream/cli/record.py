@@ -18,7 +18,7 @@ from taskstream.cli.controlling import open_socket
 from taskstream.cli.saying import Say
 from taskstream.cli.state import State
 from taskstream.cli.stopping import Shown, Stop
-from taskstream.cli.watching import TopicCheck, Trouble, earlier_line
+from taskstream.cli.watching import TopicCheck, Trouble, earlier_line, error_lines
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
@@ -153,8 +153,8 @@ def record(
             lambda: stop.asked or (end_ns is not None and clock.boot_ns() >= end_ns), watch
         )
         screen.close()
-        for reason, events in sink.errors.most_common(5):
-            say(f"{events:,} events: {reason}")
+        for line in error_lines(sink):
+            say(line)
         if source.late:
             say(f"{source.late:,} events came out of a perf buffer too late to be in order")
         if source.invalid:

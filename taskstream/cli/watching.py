@@ -1,5 +1,6 @@
 """What a run tells of its broker, its spool and its topic while it goes on."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from taskstream.sink.kafka import KafkaSink
 if TYPE_CHECKING:
     from taskstream.sink.spooling import SpoolingSink
 
-__all__ = ["TopicCheck", "Trouble", "earlier_line"]
+__all__ = ["TopicCheck", "Trouble", "earlier_line", "error_lines"]
 
 
 class TopicCheck:
@@ -80,3 +81,11 @@ def earlier_line(sink: "SpoolingSink") -> str:
         f"earlier runs left {account.received:,} = delivered {account.delivered:,} + rejected "
         f"{account.rejected:,} + dropped {account.dropped:,} + spooled {left:,}"
     )
+
+
+def error_lines(sink: KafkaSink | Discard) -> Iterator[str]:
+    """Yield why events, and messages that are none, were not delivered: what is met most often."""
+    for reason, events in sink.errors.most_common(5):
+        yield f"{events:,} events: {reason}"
+    for reason, count in sink.other_errors.most_common(5):
+        yield f"{count:,} message{'s' * (count > 1)} of {reason}"

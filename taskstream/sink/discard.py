@@ -21,12 +21,14 @@ class Discard:
     Attributes:
         account: All that was received is unpublished.
         errors: Empty.
+        other_errors: Empty.
         trouble: Empty.
     """
 
     def __init__(self) -> None:
         self.account = Account()
         self.errors: Counter[str] = Counter()
+        self.other_errors: Counter[str] = Counter()
         self.trouble = ""
 
     def write(self, batch: Batch) -> None:

@@ -45,6 +45,7 @@ class KafkaSink:
         account: Fates of the events that it was given.
         errors: Events by the reason for which they were not delivered.
         others: Delivered messages that are no events, by what they are.
+        other_errors: Those that were not delivered, by topic, what they are and the reason.
 
     Raises:
         ConfigError: a librdkafka setting is unknown or has a wrong value.
@@ -61,6 +62,7 @@ class KafkaSink:
         self._producer = KafkaProducer(options)
         self.account = self._producer.account
         self.errors, self.others = self._producer.errors, self._producer.others
+        self.other_errors = self._producer.other_errors
         self._now_ns = now_ns
         self._encoders: dict[Origin, EventEncoder | JsonEncoder] = {}
         self._waiting: deque[_Waiting] = deque()
@@ -165,7 +167,7 @@ class KafkaSink:
     def report(self, report: Report) -> None:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""
         if not self.try_report(report):
-            self._lose("report")
+            self._producer.lose("report", self.options.topic, "queue full")
 
     def try_report(self, report: Report) -> bool:
         """Publish a report; return False if the queue is full."""
@@ -180,17 +182,14 @@ class KafkaSink:
         """Publish a message that is no event; on a full queue it is lost, and counted so.
 
         Args:
-            what: Name of such messages, for `errors` and `others`.
+            what: Name of such messages, for `others` and `other_errors`.
             topic: Where to.
             message: The map.
             key: Partitioning key.
             stamp_ms: Its time, Unix milliseconds.
         """
         if not self._producer.send(what, topic, self._packed(message), key, stamp_ms):
-            self._lose(what)
-
-    def _lose(self, what: str) -> None:
-        self.errors[f"{what} dropped: queue full"] += 1
+            self._producer.lose(what, topic, "queue full")
 
     def tick(self) -> None:
         """Serve delivery reports, move what waits into the queue, drop what waited too long."""

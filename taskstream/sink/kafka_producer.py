@@ -47,6 +47,7 @@ class KafkaProducer:
         account: Its ``delivered`` and ``rejected`` are of events without a receipt.
         errors: Events by the reason for which they were not delivered.
         others: Delivered messages that are no events, by what they are.
+        other_errors: Those that were not delivered, by topic, what they are and the reason.
         rebuilds: How often it was made anew.
         trouble: What is wrong with the broker at present; empty while all is well.
 
@@ -60,6 +61,7 @@ class KafkaProducer:
         self.account = Account()
         self.errors: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
+        self.other_errors: Counter[str] = Counter()
         self.rebuilds = 0
         self.trouble = self._refusal = ""
         self._fatal: str | None = None
@@ -134,7 +136,7 @@ class KafkaProducer:
         """Queue a message that is no event; return False if there is no room.
 
         Args:
-            what: Name of such messages, for `errors` and `others`.
+            what: Name of such messages, for `others` and `other_errors`.
             topic: Where to.
             value: The message.
             key: Partitioning key.
@@ -211,7 +213,11 @@ class KafkaProducer:
         elif what == "report" and self._reclaimed is not None and error.code() in _GONE:
             self._reclaimed_reports.append(message.value() or b"")
         else:
-            self.errors[f"{what}: {error.str()}"] += 1
+            self.lose(what, message.topic() or "", error.str())
+
+    def lose(self, what: str, topic: str, reason: str) -> None:
+        """Count a message that is no event and will not be delivered."""
+        self.other_errors[f"topic {topic} ({what}): {reason}"] += 1
 
     def _on_error(self, error: KafkaError) -> None:
         LOG.warning("%s", error.str())

@@ -18,6 +18,7 @@ import pytest
 from taskstream.batch import Batch
 from taskstream.capture.frame import Frame
 from taskstream.capture.reader import CaptureFile
+from taskstream.cli.watching import error_lines
 from taskstream.errors import ConfigError
 from taskstream.sink.kafka import KafkaSink
 from taskstream.sink.kafka_options import KafkaOptions
@@ -361,6 +362,20 @@ def test_a_journal_without_room_does_not_keep_events_from_the_broker(
     sink.close()
     assert_adds_up(sink, 1000)
     assert sink.account.delivered == 1000
+
+
+def test_messages_of_rates_that_no_broker_takes_are_told_as_messages_of_their_topic(
+    cluster, tmp_path
+):
+    sink = open_sink(cluster, tmp_path, "overflow")
+    cluster.set_down()
+    for _ in range(3):
+        sink.topic.send("rates", "taskstream.rates", {"kind": "rates"}, b"key", 10**12)
+    sink.drain(0.1)
+    sink.close()
+    assert list(error_lines(sink.topic)) == [
+        "3 messages of topic taskstream.rates (rates): Local: Purged in queue"
+    ]
 
 
 def test_the_spool_is_emptied_no_faster_than_the_rate(cluster, tmp_path):
