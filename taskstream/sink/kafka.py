@@ -131,21 +131,21 @@ class KafkaSink:
         self._waiting = deque(kept)
         return taken
 
-    def reclaim(self) -> tuple[list[tuple[Receipt, bytes]], list[bytes]]:
+    def reclaim(self) -> list[tuple[Receipt, bytes]]:
         """Take back everything that is not acknowledged; librdkafka forgets it.
 
         What was under way may have reached the broker all the same.
 
         Returns:
-            Receipt and value of each message that has a receipt, in order; and the reports.
+            Receipt and value of each message that has a receipt, in order within a partition.
         """
-        values, reports = self._producer.reclaim()
+        values = self._producer.reclaim()
         for waiting in self._waiting:
             if waiting.receipt is not None:
                 rest = waiting.messages.values[waiting.at :]
                 values += [(waiting.receipt, value) for value in rest]
         self._waiting = deque(w for w in self._waiting if w.receipt is None)
-        return values, reports
+        return values
 
     @property
     def waiting(self) -> int:
@@ -167,14 +167,23 @@ class KafkaSink:
     def report(self, report: Report) -> None:
         """Publish a report; on a full queue it is lost, and the next one says the same and more."""
         if not self.try_report(report):
-            self._producer.lose("report", self.options.topic, "queue full")
+            self.lose_report("queue full")
+
+    def lose_report(self, reason: str) -> None:
+        """Count a report that will not be delivered."""
+        self._producer.lose("report", self.options.topic, reason)
 
     def try_report(self, report: Report) -> bool:
         """Publish a report; return False if the queue is full."""
-        stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
-        key = report.origin.host.encode()
-        value = self._packed(report.to_map())
+        message = self.encode_report(report)
+        (value,), (key,), (stamp_ms,) = message.values, message.keys, message.stamps_ms
         return self._producer.send("report", self.options.topic, value, key, stamp_ms)
+
+    def encode_report(self, report: Report) -> Messages:
+        """Return a report as a message of the topic, for `publish_for`: one with no events."""
+        stamp_ms = (report.boot_ns + report.wall_offset_ns) // 1_000_000
+        value, key = self._packed(report.to_map()), report.origin.host.encode()
+        return Messages([value], [key], [stamp_ms], [], [0])
 
     def send(
         self, what: str, topic: str, message: Mapping[str, Any], key: bytes, stamp_ms: int

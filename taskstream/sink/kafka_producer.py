@@ -67,7 +67,6 @@ class KafkaProducer:
         self._fatal: str | None = None
         self._again: list[_Sent] = []
         self._reclaimed: list[_Sent] | None = None
-        self._reclaimed_reports: list[bytes] = []
         self._config: Mapping[str, Any] = {
             **DEFAULTS,
             "bootstrap.servers": options.bootstrap,
@@ -163,7 +162,10 @@ class KafkaProducer:
             self.account.rejected += events
         else:
             receipt.settle(events, delivered=False)
-        self.errors[error.str()] += events
+        if events:
+            self.errors[error.str()] += events
+        else:
+            self.lose("report", self._options.topic, error.str())
 
     # --- what comes back ---
 
@@ -210,8 +212,6 @@ class KafkaProducer:
     def _on_other_delivery(self, what: str, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.others[what] += 1
-        elif what == "report" and self._reclaimed is not None and error.code() in _GONE:
-            self._reclaimed_reports.append(message.value() or b"")
         else:
             self.lose(what, message.topic() or "", error.str())
 
@@ -250,18 +250,17 @@ class KafkaProducer:
                 self._options.topic, message.value(), message.key(), -1, on_delivery, None, stamp_ms
             )
 
-    def reclaim(self) -> tuple[list[tuple[Receipt, bytes]], list[bytes]]:
+    def reclaim(self) -> list[tuple[Receipt, bytes]]:
         """Take back everything that is not acknowledged; librdkafka forgets it.
 
         What was under way may have reached the broker all the same.
 
         Returns:
-            Receipt and value of each message that has a receipt, in order; and the reports.
+            Receipt and value of each message that has a receipt, in order within a partition.
         """
         self._reclaimed = []
         self._producer.purge()
         self.serve(5, flush=True)
         sent, self._reclaimed = [*self._again, *self._reclaimed], None
         self._again = []
-        reports, self._reclaimed_reports = self._reclaimed_reports, []
-        return [(r, m.value() or b"") for _, r, m in sent if r is not None], reports
+        return [(r, m.value() or b"") for _, r, m in sent if r is not None]

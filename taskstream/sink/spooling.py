@@ -2,7 +2,8 @@
 
 Rim: touches a broker and a folder, through ``sink.kafka`` and ``spool``. While anything is in the
 spool, new events go to its end, so that the order within a key is kept. In mode ``always`` every
-batch is in the spool before it is published, and leaves it when it is acknowledged.
+batch is in the spool before it is published, and leaves it when it is acknowledged. Reports go the
+way of the events, behind those of which they tell.
 """
 
 import time
@@ -30,10 +31,14 @@ _LONGEST_S = 0.1
 
 @dataclass(slots=True, eq=False)
 class _Receipt:
-    """Enters the fates of a batch's events: in an account, and with the segment that has them."""
+    """Enters the fates of a batch's events: in an account, and with the segment that has them.
 
+    A report has no events, and is open with its segment only. Numbers are in the order of giving.
+    """
+
+    number: int
+    content: Batch | Report
     account: Account
-    batch: Batch
     spool: Spool
     segment: Segment | None
     place: Place | None = None
@@ -46,7 +51,7 @@ class _Receipt:
         else:
             self.account.rejected += events
         if self.segment is not None:
-            self.spool.settled(self.segment, events)
+            self.spool.settled(self.segment, events, reports=isinstance(self.content, Report))
         if self.ahead is not None:
             self.ahead["events"] -= events
 
@@ -86,6 +91,7 @@ class SpoolingSink:
         self.given_up = self.damaged = 0
         self._drops = DropCounts()
         self._ahead: Counter[str] = Counter()
+        self._given = 0
         self._tokens = 0.0
         self._came = 0
         self._refilled_ns = now_ns()
@@ -115,13 +121,45 @@ class SpoolingSink:
             if left and place is not None:  # a part of it is in the spool: as good as nothing
                 for part in left:
                     place.segment.unacked += len(part)
-        receipt = _Receipt(self.account, batch, self.spool, place.segment if place else None, place)
-        self.topic.publish_for(receipt, self.topic.encode(batch))
+        self._give(batch, place=place)
 
-    def _keep(self, batch: Batch) -> None:
-        """Put a batch at the end of the spool; what finds no room is dropped."""
-        self._came += len(batch)
-        for part in self.spool.append(batch)[1]:
+    def _give(
+        self,
+        content: Batch | Report,
+        *,
+        place: Place | None = None,
+        source: Segment | None = None,
+    ) -> None:
+        """Hand something to the topic.
+
+        Args:
+            content: Events or a report.
+            place: Where the journal has it.
+            source: Where it was read.
+        """
+        self._given += 1
+        receipt = _Receipt(
+            self._given,
+            content,
+            self.account if source is None or source.own else self.earlier,
+            self.spool,
+            place.segment if place is not None else source,
+            place,
+            None if source is None else self._ahead,
+        )
+        if isinstance(content, Report):
+            self.topic.publish_for(receipt, self.topic.encode_report(content))
+        else:
+            self.topic.publish_for(receipt, self.topic.encode(content))
+
+    def _keep(self, content: Batch | Report) -> None:
+        """Put something at the end of the spool; events that find no room are dropped."""
+        if isinstance(content, Report):
+            if self.spool.append_report(content) is None:
+                self.topic.report(content)
+            return
+        self._came += len(content)
+        for part in self.spool.append(content)[1]:
             self._dropped_batch(part, True)
 
     def _dropped_batch(self, batch: Batch, own: bool) -> None:
@@ -138,8 +176,11 @@ class SpoolingSink:
 
     def report(self, report: Report) -> None:
         """Publish a report, behind the events that it speaks of."""
-        if not (self.spooling and self.spool.append_report(report)):
-            self.topic.report(report)
+        if self.spooling:
+            self._keep(report)
+            return
+        place = self.spool.append_report(report, read=True) if self._always else None
+        self._give(report, place=place)
 
     # --- going on ---
 
@@ -181,17 +222,20 @@ class SpoolingSink:
     def _take_back(self) -> None:
         """Move what waits for room to the spool, but for a batch that is sent in part."""
         receipts = [r for r in self.topic.take_back() if isinstance(r, _Receipt)]
-        unsent: dict[Segment, int] = {}
+        events: Counter[Segment] = Counter()
+        reports: Counter[Segment] = Counter()
         first: Place | None = None
         for receipt in receipts:
             if receipt.place is None:
-                self._keep(receipt.batch)
+                self._keep(receipt.content)
+                continue
+            first = first or receipt.place
+            if isinstance(receipt.content, Report):
+                reports[receipt.place.segment] += 1
             else:
-                first = first or receipt.place
-                segment = receipt.place.segment
-                unsent[segment] = unsent.get(segment, 0) + len(receipt.batch)
+                events[receipt.place.segment] += len(receipt.content)
         if first is not None:
-            self.spool.rewind(first, unsent)
+            self.spool.rewind(first, events, reports)
         else:
             self.spool.cut()
 
@@ -207,14 +251,10 @@ class SpoolingSink:
             if found is None:
                 return
             content, segment = found
-            if isinstance(content, Report):
-                self.topic.report(content)
-                continue
-            account = self.account if segment.own else self.earlier
-            self._tokens -= len(content)
-            self._ahead["events"] += len(content)
-            receipt = _Receipt(account, content, self.spool, segment, ahead=self._ahead)
-            self.topic.publish_for(receipt, self.topic.encode(content))
+            events = len(content) if isinstance(content, Batch) else 0
+            self._tokens -= events
+            self._ahead["events"] += events
+            self._give(content, source=segment)
 
     def _may_send(self) -> bool:
         """Tell whether to send more: to a broker in trouble only a batch, to see if it is back."""
@@ -248,19 +288,23 @@ class SpoolingSink:
 
     def _reclaim(self) -> None:
         """Put what is not acknowledged back into the spool, before all that is younger."""
-        values, reports = self.topic.reclaim()
-        for report in MessageDecoder().decode(reports).reports:
-            self.spool.append_report(report)
         mine: dict[int, tuple[_Receipt, list[bytes]]] = {}
-        for receipt, value in values:
+        for receipt, value in self.topic.reclaim():
             if isinstance(receipt, _Receipt):
-                mine.setdefault(id(receipt), (receipt, []))[1].append(value)
-        loose: list[Batch] = []
-        for receipt, raws in mine.values():
-            if receipt.segment is None:  # else it lies in the spool still
+                mine.setdefault(receipt.number, (receipt, []))[1].append(value)
+        loose: list[Batch | Report] = []
+        for _, (receipt, raws) in sorted(mine.items()):
+            if receipt.segment is not None:  # it lies in the spool still
+                continue
+            if isinstance(receipt.content, Report):
+                loose.append(receipt.content)
+            else:
                 loose += MessageDecoder().decode(raws).batches
         for part in self.spool.prepend(loose) if loose else ():
-            self._dropped_batch(part, True)
+            if isinstance(part, Report):
+                self.topic.lose_report(self.spool.trouble)
+            else:
+                self._dropped_batch(part, True)
 
     def close(self) -> None:
         """Let go of the spool."""

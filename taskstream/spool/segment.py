@@ -31,6 +31,7 @@ class Segment:
         unread: Events in it that are to be published yet.
         reports: Reports in it that are to be published yet.
         unacked: Events of it that were published and have no fate yet.
+        unacked_reports: Reports likewise.
         first_frame: Number of the first frame that is to be published; those before it were.
         closed: Nothing is written to it any more.
     """
@@ -42,6 +43,7 @@ class Segment:
     unread: int = 0
     reports: int = 0
     unacked: int = 0
+    unacked_reports: int = 0
     first_frame: int = 0
     closed: bool = False
     reader: Iterator[Batch | Report] | None = field(default=None, repr=False)
@@ -49,7 +51,8 @@ class Segment:
     @property
     def done(self) -> bool:
         """Tell whether nothing of it is open, so that it can go."""
-        return self.closed and not (self.unread or self.reports or self.unacked)
+        waits = self.unread or self.reports or self.unacked or self.unacked_reports
+        return self.closed and not waits
 
 
 def survey_segment(path: Path) -> Segment:

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR
@@ -55,7 +55,7 @@ class SpoolBounds:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a batch lies: its segment, and the number of its first frame there."""
+    """Where a batch or a report lies: its segment, and the number of its first frame there."""
 
     segment: Segment
     frame: int
@@ -161,11 +161,14 @@ class Spool:
                 segment.unread += 0 if read else events
                 segment.size_bytes, segment.written_ns = writer.size_bytes, self._wall_ns()
         except OSError as error:
-            self.trouble = f"spool {self._folder} cannot be written: {error.strerror}"
+            self._fail(error)
         else:
             self.trouble = ""
         self.bound()
         return place, left
+
+    def _fail(self, error: OSError) -> None:
+        self.trouble = f"spool {self._folder} cannot be written: {error.strerror}"
 
     def _append(self, writer: CaptureWriter, value: bytes, part: Batch) -> int:
         said = Events.of(part.records)
@@ -178,20 +181,32 @@ class Spool:
         )
         return len(part)
 
-    def append_report(self, report: Report) -> bool:
-        """Write a report at the end; return False if there was no room."""
+    def append_report(self, report: Report, *, read: bool = False) -> Place | None:
+        """Write a report at the end.
+
+        Args:
+            report: The report.
+            read: It is published from memory already, not from here.
+
+        Returns:
+            Where it lies; None if there was no room.
+        """
         moment, payload = report.boot_ns, pack(report.to_map())
         try:
             writer, segment = self._open()
+            place = Place(segment, writer.frames)
             writer.append(FrameKind.REPORT, payload, first_ns=moment, last_ns=moment)
-        except OSError:
-            return False
-        segment.reports += 1
+        except OSError as error:
+            self._fail(error)
+            return None
+        self.trouble = ""
+        segment.unacked_reports += read
+        segment.reports += not read
         segment.size_bytes, segment.written_ns = writer.size_bytes, self._wall_ns()
-        return True
+        return place
 
-    def prepend(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Write batches before everything else: they came back, and are older.
+    def prepend(self, contents: Sequence[Batch | Report]) -> list[Batch | Report]:
+        """Write batches and reports before everything else: they came back, and are older.
 
         Returns:
             What there was no room for.
@@ -199,9 +214,14 @@ class Spool:
         self._close_tail()
         first = _number(self.segments[0].path) if self.segments else self._next
         kept, self.segments = self.segments, deque()
-        # Each batch may end a segment, and one more may be left open.
-        next_, self._next = max(self._next, first), first - len(batches) - 1
-        left = [part for batch in batches for part in self.append(batch)[1]]
+        # Each may end a segment, and one more may be left open.
+        next_, self._next = max(self._next, first), first - len(contents) - 1
+        left: list[Batch | Report] = []
+        for content in contents:
+            if isinstance(content, Batch):
+                left += self.append(content)[1]
+            elif self.append_report(content) is None:
+                left.append(content)
         self._close_tail()
         self.segments.extend(kept)
         self._next = next_
@@ -237,7 +257,7 @@ class Spool:
     def read(self) -> tuple[Batch | Report, Segment] | None:
         """Take the oldest thing that is to be published; None if there is none.
 
-        The events of a batch count as published without a fate from now on.
+        It counts as published without a fate from now on.
         """
         for segment in self.segments:
             if not (segment.unread or segment.reports):
@@ -256,19 +276,26 @@ class Spool:
                 segment.unacked += len(content)
             else:
                 segment.reports -= 1
+                segment.unacked_reports += 1
             return content, segment
         return None
 
-    def rewind(self, place: Place, events: dict[Segment, int]) -> None:
+    def rewind(
+        self, place: Place, events: Mapping[Segment, int], reports: Mapping[Segment, int]
+    ) -> None:
         """Have what was published from memory, and was not sent, read from here instead.
 
         Args:
-            place: The first batch of it.
+            place: The first of it.
             events: How many events of each segment that are.
+            reports: Likewise.
         """
         for segment, count in events.items():
             segment.unacked -= count
             segment.unread += count
+        for segment, count in reports.items():
+            segment.unacked_reports -= count
+            segment.reports += count
         place.segment.first_frame = place.frame
 
     def cut(self) -> None:
@@ -281,9 +308,10 @@ class Spool:
             self.segments.remove(segment)
             segment.path.unlink(missing_ok=True)
 
-    def settled(self, segment: Segment, events: int) -> None:
-        """Take note of the fate of events of a segment."""
+    def settled(self, segment: Segment, events: int, *, reports: int = 0) -> None:
+        """Take note of the fate of events of a segment, or of reports."""
         segment.unacked -= events
+        segment.unacked_reports -= reports
 
     def turn(self) -> None:
         """Close a segment of which all that is in it has its fate, so that it can go."""

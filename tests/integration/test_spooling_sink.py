@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,14 @@ def mode(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["event", "batch", "json"])
 def message(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture
+def narrow() -> Iterator[MockCluster]:
+    """Start a cluster whose topic has one partition, so that all in it has an order."""
+    with MockCluster() as cluster:
+        cluster.topic_create(TOPIC, partitions=1)
+        yield cluster
 
 
 def open_sink(
@@ -100,6 +108,22 @@ def seen(cluster: MockCluster) -> Counter[tuple[int, int]]:
     """Count the copies of each event in the topic, by cpu and seq."""
     messages = fetch(cluster.bootstrap, TOPIC)
     return Counter((e["cpu"], e["seq"]) for m in messages for e in events_of(m.value) if "seq" in e)
+
+
+def told_by(cluster: MockCluster) -> list[tuple[int, set[int]]]:
+    """Return the number of each report in the topic, and the events before it."""
+    before: set[int] = set()
+    found = []
+    for message in fetch(cluster.bootstrap, TOPIC):
+        map_ = map_of(message.value)
+        if map_["kind"] == "report":
+            found.append(((map_["interval"]["start_ns"] - ORIGIN.run_ns) // 10**9, set(before)))
+        before |= {told["seq"] for told in events_of(message.value) if "seq" in told}
+    return found
+
+
+def numbers_of(batches: Iterable[Batch]) -> set[int]:
+    return {seq for one in batches for seq in one.records["seq"].tolist()}
 
 
 def numbered(count: int, *, first: int = 0) -> list[Batch]:
@@ -232,7 +256,10 @@ def test_a_full_queue_goes_over_to_the_spool(cluster, tmp_path, mode):
     assert set(counts.values()) == {1}
 
 
-def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path, mode, message):
+def test_what_is_left_at_the_end_is_published_in_order_by_the_next_run(
+    narrow, tmp_path, mode, message
+):
+    cluster = narrow
     first = open_sink(cluster, tmp_path, mode, message=message)
     batches = numbered(20)
     first.write(batches[0])
@@ -240,11 +267,13 @@ def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path,
     cluster.set_down()
     for one in batches[1:10]:
         first.write(one)
-    first.report(report(0))  # to librdkafka's queue
+    for number in range(3):
+        first.report(report(number))  # to librdkafka's queue
     wait_until(lambda: first.topic.trouble and first.spooling, first.tick)
-    first.report(report(1))  # to the spool
+    first.report(report(3))  # to the spool
     for one in batches[10:]:
         first.write(one)
+    first.report(report(4))
     first.drain(0.2)
     first.close()
     assert_adds_up(first, 4000)
@@ -264,17 +293,60 @@ def test_what_is_left_at_the_end_is_published_by_the_next_run(cluster, tmp_path,
     assert second.account.delivered == 200
     assert second.earlier.delivered == second.earlier.received
     assert files(tmp_path) == []
-    maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
-    told = sorted(m["interval"]["start_ns"] for m in maps if m["kind"] == "report")
-    assert told == [report(0).interval.start_ns, report(1).interval.start_ns]
+    early, late = numbers_of(batches[:10]), numbers_of(batches)
+    assert told_by(cluster) == [(0, early), (1, early), (2, early), (3, early), (4, late)]
     counts = seen(cluster)
     assert len(counts) == 4200
     if mode == "overflow":
         assert set(counts.values()) == {1}
 
 
-def test_a_killed_agent_leaves_in_the_journal_all_that_was_not_acknowledged(cluster, tmp_path):
+def test_a_report_that_is_lost_on_its_way_is_in_the_spool_still(narrow, tmp_path, mode):
+    """It was read from there, and its events were acknowledged by then."""
+    sink = open_sink(narrow, tmp_path, mode)
+    batches = numbered(3)
+    take_away(narrow, sink, batches[0])
+    sink.write(batches[1])
+    sink.report(report(0))
+    narrow.set_up()
+    wait_until(lambda: sink.account.delivered == 400, sink.tick)
+    narrow.set_down()
+    sink.drain(0)
+    sink.close()
+    narrow.set_up()
+    second = open_sink(narrow, tmp_path, mode)
+    go_on(second)
+    second.drain(5)
+    second.close()
+    assert {number for number, _ in told_by(narrow)} == {0}
+    assert files(tmp_path) == []
+
+
+def test_reports_wait_behind_their_events_for_a_queue_that_is_full(narrow, tmp_path, mode):
+    narrow.set_rtt(400)
+    sink = open_sink(narrow, tmp_path, mode, queue_buffering_max_kbytes=64, max_in_flight=1)
+    batches = numbered(20)
+    for number, one in enumerate(batches):
+        sink.write(one)
+        sink.report(report(number))
+        time.sleep(0.01)
+    wait_until(lambda: sink.spooling, sink.tick)
+    narrow.set_rtt(0)
+    go_on(sink)
+    sink.drain(5)
+    sink.close()
+    assert_adds_up(sink, 4000)
+    assert files(tmp_path) == []
+    told = told_by(narrow)
+    assert [number for number, _ in told] == list(range(20))
+    for number, before in told:
+        assert numbers_of(batches[: number + 1]) <= before
+    assert set(seen(narrow).values()) == {1}
+
+
+def test_a_killed_agent_leaves_in_the_journal_all_that_was_not_acknowledged(narrow, tmp_path):
     """As after SIGKILL: nothing is drained, nothing is closed."""
+    cluster = narrow
     first = open_sink(cluster, tmp_path, "always")
     batches = numbered(10)
     first.write(batches[0])
@@ -282,12 +354,14 @@ def test_a_killed_agent_leaves_in_the_journal_all_that_was_not_acknowledged(clus
     cluster.set_down()
     for one in batches[1:]:
         first.write(one)
+    first.report(report(0))
     os.close(first.spool._lock)
     cluster.set_up()
     second = open_sink(cluster, tmp_path, "always")
     go_on(second)
     second.drain(5)
     second.close()
+    assert told_by(cluster) == [(0, numbers_of(batches))]
     assert len(seen(cluster)) == 2000
     assert files(tmp_path) == []
 
@@ -395,17 +469,15 @@ def test_the_spool_is_emptied_no_faster_than_the_rate(cluster, tmp_path):
     sink.close()
 
 
-def test_reports_of_an_outage_are_in_the_topic_behind_their_events(cluster, tmp_path, mode):
-    sink = open_sink(cluster, tmp_path, mode, message="batch")
+def test_reports_of_an_outage_are_in_the_topic_behind_their_events(narrow, tmp_path, mode, message):
+    sink = open_sink(narrow, tmp_path, mode, message=message)
     batches = numbered(6)
-    take_away(cluster, sink, batches[0])
+    take_away(narrow, sink, batches[0])
     for number, one in enumerate(batches[1:]):
         sink.write(one)
         sink.report(report(number))
-    bring_back(cluster, sink)
-    maps = [map_of(m.value) for m in fetch(cluster.bootstrap, TOPIC)]
-    told = [m["interval"]["start_ns"] for m in maps if m["kind"] == "report"]
-    assert sorted(told) == [report(number).interval.start_ns for number in range(5)]
+    bring_back(narrow, sink)
+    assert told_by(narrow) == [(number, numbers_of(batches[: number + 2])) for number in range(5)]
 
 
 # --- file systems that really are full, or read-only ---

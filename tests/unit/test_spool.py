@@ -138,6 +138,20 @@ def test_reports_keep_their_place(folder):
     assert not open_.spool.pending
 
 
+def test_a_report_that_was_published_from_memory_is_kept_until_it_is_acknowledged(folder):
+    open_ = Open(folder)
+    open_.spool.append(one(1), read=True)
+    place = open_.spool.append_report(report(0), read=True)
+    assert not open_.spool.pending
+    open_.spool.cut()
+    open_.spool.settled(place.segment, 4)
+    open_.spool.collect()
+    assert len(files(folder)) == 1
+    open_.spool.settled(place.segment, 0, reports=1)
+    open_.spool.collect()
+    assert files(folder) == []
+
+
 def test_what_is_left_is_there_for_the_next_run(folder):
     first = Open(folder)
     first.spool.append(one(1))
@@ -310,13 +324,36 @@ def test_published_batches_that_were_not_sent_are_read_again(folder, small):
     events: dict[object, int] = {}
     for place in unsent:
         events[place.segment] = events.get(place.segment, 0) + 4
-    open_.spool.rewind(unsent[0], events)
+    open_.spool.rewind(unsent[0], events, {})
     open_.spool.append(one(21))
     assert open_.numbers() == list(range(13, 22))
     for place in places[:12]:
         open_.spool.settled(place.segment, 4)
     open_.spool.close()
     assert files(folder) == []
+
+
+def test_reports_that_come_back_keep_their_place(folder, small):
+    open_ = Open(folder)
+    open_.spool.append(one(9))
+    open_.spool.append_report(report(9))
+    assert open_.spool.prepend([one(1), report(1), one(2), report(2), report(3)]) == []
+    starts = []
+    while (found := open_.spool.read()) is not None:
+        if isinstance(found[0], Report):
+            starts.append(found[0].interval)
+    assert starts == [report(number).interval for number in (1, 2, 3, 9)]
+
+
+def test_published_reports_that_were_not_sent_are_read_again(folder):
+    open_ = Open(folder)
+    open_.spool.append(one(1), read=True)
+    places = [open_.spool.append_report(report(number), read=True) for number in range(3)]
+    open_.spool.rewind(places[1], {}, {places[1].segment: 2})
+    found = []
+    while (told := open_.spool.read()) is not None:
+        found.append(told[0].interval)
+    assert found == [report(1).interval, report(2).interval]
 
 
 def test_a_batch_lies_in_one_segment(folder, small):
