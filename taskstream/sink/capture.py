@@ -206,10 +206,9 @@ class CaptureSink:
     def copy_loss(self, loss: Loss) -> None:
         """Write what was gathered, then what another capture says that it could not hold."""
         self.flush()
-        if self._may_write():
+        if self._catch_up():
+            moment = loss.boot_ns
             try:
-                self._tell_losses()
-                moment = loss.boot_ns
                 self.files.append(FrameKind.LOSS, loss.payload(), first_ns=moment, last_ns=moment)
                 self.files.writer.dropped += loss.events
             except OSError as error:
