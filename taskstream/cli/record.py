@@ -18,7 +18,7 @@ from taskstream.cli.controlling import open_socket
 from taskstream.cli.saying import Say
 from taskstream.cli.state import State
 from taskstream.cli.stopping import Shown, Stop
-from taskstream.cli.watching import TopicCheck, Trouble, earlier_line, error_lines
+from taskstream.cli.watching import TopicCheck, Trouble, earlier_line, error_lines, idle_spool_line
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
@@ -71,6 +71,7 @@ def record(
         groups = Groups(config, say)
         stack.enter_context(_reload_signal(groups))
         embedded, published = config.bootstrap == EMBEDDED, config.bootstrap != OFF
+        idle_spool = idle_spool_line(config)
         if embedded:
             broker = stack.enter_context(EmbeddedBroker())
             config = replace(config, bootstrap=broker.address)
@@ -84,6 +85,8 @@ def record(
         source = stack.enter_context(LiveSource(probes, host=config.host_name()))
         for note in source.notes:
             say(note)
+        if idle_spool:
+            say(idle_spool)
         publisher: Sink = sink
         spooling: SpoolingSink | None = None
         if isinstance(sink, KafkaSink) and spool_mode != "off":

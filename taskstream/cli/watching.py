@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from taskstream.cli.saying import Say
-from taskstream.config.config import Config
+from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.errors import BrokerError
 from taskstream.sink.discard import Discard
 from taskstream.sink.kafka import KafkaSink
@@ -14,7 +15,7 @@ from taskstream.sink.kafka import KafkaSink
 if TYPE_CHECKING:
     from taskstream.sink.spooling import SpoolingSink
 
-__all__ = ["TopicCheck", "Trouble", "earlier_line", "error_lines"]
+__all__ = ["TopicCheck", "Trouble", "earlier_line", "error_lines", "idle_spool_line"]
 
 
 class TopicCheck:
@@ -71,6 +72,23 @@ class Trouble:
             self._say(
                 f"{sink.trouble}: {sink.in_queue():,} messages wait, those without room are dropped"
             )
+
+
+def idle_spool_line(config: Config) -> str:
+    """Return what is to be said of a spool that is configured and not used; empty for nothing.
+
+    Events that an earlier run left would end with the embedded broker.
+    """
+    whys = {EMBEDDED: "the embedded broker keeps nothing", OFF: "there is no topic"}
+    why, folder = whys.get(config.bootstrap), config.spool_directory
+    if why is None or OFF in (folder, config.spool_mode):
+        return ""
+    from taskstream.spool.segment import waiting_in  # takes its time
+
+    waiting = waiting_in(Path(folder))
+    left = f", and {waiting:,} events of earlier runs wait in it" if waiting else ""
+    name = "name a broker with --bootstrap or in [kafka] of the configuration"
+    return f"spool {folder} is not used{left}: {why}; {name}"
 
 
 def earlier_line(sink: "SpoolingSink") -> str:

@@ -3,7 +3,9 @@
 Rim: touches a file.
 """
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from taskstream.capture.reader import CaptureFile
 from taskstream.errors import CaptureError, ConfigError, MessageError
 from taskstream.report import Report
 
-__all__ = ["Segment", "read_segment", "survey_segment"]
+__all__ = ["SUFFIX", "Segment", "read_segment", "segments_in", "survey_segment", "waiting_in"]
+
+SUFFIX = ".tsc"
+_NAME = re.compile(rf"\d{{12}}{re.escape(SUFFIX)}")
 
 _EVENTS = (FrameKind.BATCH, FrameKind.SNAPSHOT)
 
@@ -53,6 +58,22 @@ class Segment:
         """Tell whether nothing of it is open, so that it can go."""
         waits = self.unread or self.reports or self.unacked or self.unacked_reports
         return self.closed and not waits
+
+
+def segments_in(folder: Path) -> list[Path]:
+    """Find the segments of a spool, from the oldest to the youngest.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def waiting_in(folder: Path) -> int:
+    """Count the events that lie in a spool that nobody opens; 0 where that cannot be told."""
+    with suppress(OSError, ConfigError):
+        return sum(survey_segment(path).unread for path in segments_in(folder))
+    return 0
 
 
 def survey_segment(path: Path) -> Segment:

@@ -7,7 +7,6 @@ goes, and whoever owns the spool is told which events that costs.
 
 import fcntl
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +23,12 @@ from taskstream.errors import ConfigError
 from taskstream.message.batch_encode import encode_batch
 from taskstream.message.columns import pack
 from taskstream.report import Report
-from taskstream.spool.segment import Segment, read_segment, survey_segment
+from taskstream.spool.segment import SUFFIX, Segment, read_segment, segments_in, survey_segment
 
 __all__ = ["Place", "Spool", "SpoolBounds"]
 
 FIRST_NUMBER = 10**9
 """Number of the first segment ever: there is room before it, for what comes back."""
-
-_SUFFIX = ".tsc"
-_NAME = re.compile(rf"\d{{12}}{re.escape(_SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +98,7 @@ class Spool:
         self.segments: deque[Segment] = deque()
         self._writer: CaptureWriter | None = None
         try:
-            for path in sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name)):
-                self.segments.append(survey_segment(path))
+            self.segments += map(survey_segment, segments_in(folder))
         except BaseException:
             os.close(self._lock)
             raise
@@ -234,7 +229,7 @@ class Spool:
             self._close_tail()
         if self._writer is None:
             header = Header(origin=self._origin, about=self._about, clock=self._clocks())
-            path = self._folder / f"{self._next:012}{_SUFFIX}"
+            path = self._folder / f"{self._next:012}{SUFFIX}"
             self._writer = CaptureWriter(path, header)
             self._next += 1
             self.segments.append(Segment(path))
@@ -356,7 +351,7 @@ class Spool:
 
 
 def _number(path: Path) -> int:
-    return int(path.name.removesuffix(_SUFFIX))
+    return int(path.name.removesuffix(SUFFIX))
 
 
 def _lock(folder: Path) -> int:

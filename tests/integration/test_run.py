@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from taskstream.broker import EmbeddedBroker
+from taskstream.spool.spool import Spool, SpoolBounds
+from tests.capturing import ABOUT, Ticks
 from tests.command import taskstream, until
 from tests.plain import events_of
+from tests.synthetic import ORIGIN, lives
 from tests.topic import fetch
 
 pytestmark = pytest.mark.kernel
@@ -292,6 +295,39 @@ def test_the_broker_may_be_named_as_a_librdkafka_setting_but_not_twice() -> None
     one = ["--kafka", "bootstrap.servers=127.0.0.1:1"]
     assert "broker 127.0.0.1:1 does not answer" in refused(*one)
     assert "exclude each other" in refused(*one, "--bootstrap", "127.0.0.1:2", code=2)
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "why"),
+    [("embedded", "the embedded broker keeps nothing"), ("off", "there is no topic")],
+)
+def test_a_spool_that_is_not_used_is_told_with_the_events_that_wait_in_it(
+    tmp_path: Path, bootstrap: str, why: str
+) -> None:
+    folder, config = tmp_path / "spool", tmp_path / "c.conf"
+    config.write_text(f"[spool]\ndirectory = {folder}\n")
+    run = ("run", "--config", config, "--bootstrap", bootstrap, "--duration", "0.1")
+    name = "name a broker with --bootstrap or in [kafka] of the configuration"
+    told = f"taskstream run: spool {folder} is not used: {why}; {name}\n"
+    assert told in taskstream(*run).err
+    assert not folder.exists()
+    spool = Spool(
+        folder,
+        ORIGIN,
+        ABOUT,
+        SpoolBounds(),
+        clocks=Ticks().pair,
+        on_drop=lambda *_: None,
+        on_damage=lambda *_: None,
+    )
+    spool.append(lives(300))
+    spool.close()
+    done = taskstream(*run)
+    waiting = "is not used, and 1,200 events of earlier runs wait in it"
+    assert told.replace("is not used", waiting) in done.err
+    assert done.code == 0
+    config.write_text(f"[spool]\ndirectory = {folder}\nmode = off\n")
+    assert "spool" not in taskstream(*run).err
 
 
 def test_an_unreadable_configuration_is_named() -> None:
