@@ -29,7 +29,6 @@ from taskstream.cli.saying import sayer
 from taskstream.cli.stopping import Shown, stop_signals
 from taskstream.config.config import OFF, Config
 from taskstream.config.file import load
-from taskstream.errors import ConfigError
 from taskstream.groups import Groups
 from taskstream.meter import Meter
 from taskstream.pipeline import Pipeline, Rhythm
@@ -98,10 +97,8 @@ def capture(
         raise click.UsageError("name a FILE, here or in [capture] of the configuration")
     if str(path) == STANDARD_INPUT:
         raise click.UsageError("a capture is written to a file, which is gone back in: name one")
-    if config.capture_total_bytes and not (config.capture_file_bytes or config.capture_file_s):
-        raise ConfigError(
-            "a total size is for files that are rotated: give a file size or a file age, too"
-        )
+    if fault := config.rotation_fault():
+        raise click.UsageError(fault)
     with stop_signals() as stopped, ExitStack() as stack:
         groups = Groups(replace(config, capture_file=str(path)), _say)
         probes = replace(live_options(config), cgroup_names=True)

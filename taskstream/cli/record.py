@@ -22,6 +22,7 @@ from taskstream.cli.watching import TopicCheck, Trouble, earlier_line, error_lin
 from taskstream.config.config import EMBEDDED, OFF, Config
 from taskstream.config.option import host_port
 from taskstream.control import Answer, Door
+from taskstream.errors import ConfigError
 from taskstream.groups import Groups
 from taskstream.interval import Agent, Interval
 from taskstream.meter import Meter
@@ -67,6 +68,8 @@ def record(
         say: Takes what is for people beside the screen.
         doors: Opens where requests come in, beside the control socket.
     """
+    if config.capture_file != OFF and (fault := config.rotation_fault()):
+        raise ConfigError(f"[capture]: {fault}")
     with ExitStack() as stack:
         groups = Groups(config, say)
         stack.enter_context(_reload_signal(groups))

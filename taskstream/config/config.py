@@ -80,6 +80,18 @@ class Config:
             return "overflow" if named else "off"
         return self.spool_mode
 
+    def rotation_fault(self) -> str:
+        """Say why the bounds of a capture make no sense together; empty if they do."""
+        total_bytes, file_bytes = self.capture_total_bytes, self.capture_file_bytes
+        if total_bytes and not (file_bytes or self.capture_file_s):
+            return "a total size is for files that are rotated: give a file size or a file age, too"
+        if 0 < total_bytes <= file_bytes:
+            return (
+                f"a total size of {total_bytes:,} bytes for files of {file_bytes:,}: each would be "
+                "deleted as soon as it is full; give a total size of several files"
+            )
+        return ""
+
     @property
     def publishes(self) -> bool:
         """Tell whether events go to a topic or to a file."""

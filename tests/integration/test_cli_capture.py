@@ -521,7 +521,21 @@ def test_capture_wants_to_know_where(tmp_path):
     config.write_text("[capture]\ntotal size = 1G\n")
     assert "name a FILE" in taskstream("capture", "--config", config).err
     done = taskstream("capture", "--config", config, tmp_path / "a.tsc")
+    assert done.code == 2
     assert "give a file size or a file age, too" in done.err
+
+
+@pytest.mark.parametrize("total", ["64K", "1M"])
+def test_a_total_size_that_deletes_every_full_file_is_wrong_usage(tmp_path, total):
+    path, config = tmp_path / "a.tsc", tmp_path / "c.conf"
+    done = taskstream("capture", path, "--file-size", "1M", "--total-size", total)
+    assert done.code == 2
+    assert "for files of 1,048,576: each would be deleted as soon as it is full" in done.err
+    config.write_text(f"[capture]\nfile = {path}\nfile size = 1M\ntotal size = {total}\n")
+    run = taskstream("run", "--config", config, "--bootstrap", "off", "--duration", "0.1")
+    assert run.code == 1
+    assert run.err.startswith("taskstream run: [capture]: a total size of ")
+    assert list(tmp_path.iterdir()) == [config]
 
 
 @pytest.mark.kernel
