@@ -8,7 +8,7 @@ way of the events, behind those of which they tell.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from taskstream.batch import Batch
@@ -294,17 +294,22 @@ class SpoolingSink:
                 mine.setdefault(receipt.number, (receipt, []))[1].append(value)
         loose: list[Batch | Report] = []
         for _, (receipt, raws) in sorted(mine.items()):
-            if receipt.segment is not None:  # it lies in the spool still
+            if receipt.segment in self.spool.segments:  # it lies there still
                 continue
-            if isinstance(receipt.content, Report):
-                loose.append(receipt.content)
+            is_report = isinstance(receipt.content, Report)
+            parts = [receipt.content] if is_report else MessageDecoder().decode(raws).batches
+            if receipt.segment is None:
+                loose += parts
+            else:  # given up since, for want of room
+                self._lose(parts, own=receipt.segment.own)
+        self._lose(self.spool.prepend(loose) if loose else [], own=True)
+
+    def _lose(self, contents: Iterable[Batch | Report], *, own: bool) -> None:
+        for content in contents:
+            if isinstance(content, Report):
+                self.topic.lose_report(self.spool.trouble or "spool full")
             else:
-                loose += MessageDecoder().decode(raws).batches
-        for part in self.spool.prepend(loose) if loose else ():
-            if isinstance(part, Report):
-                self.topic.lose_report(self.spool.trouble)
-            else:
-                self._dropped_batch(part, True)
+                self._dropped_batch(content, own)
 
     def close(self) -> None:
         """Let go of the spool."""

@@ -399,6 +399,21 @@ def test_the_oldest_events_are_dropped_when_the_spool_is_full_and_told_by_cpu(
     assert gone[-1][1] < max(seq for _, seq in counts)  # not the youngest
 
 
+def test_what_is_spooled_at_the_end_is_on_the_disk_also_where_the_spool_was_full(
+    cluster, tmp_path, mode
+):
+    """Of what librdkafka had in its queue, the journal had given up segments by then."""
+    sink = open_sink(cluster, tmp_path, mode, total_bytes=200_000, wait_ms=60_000)
+    cluster.set_down()
+    for one in numbered(400):
+        sink.write(one)
+    sink.drain(0)
+    sink.close()
+    assert_adds_up(sink, 80_000)
+    assert events_on_disk(tmp_path) == sink.account.spooled > 0
+    assert sink.account.dropped == sum(sink.dropped(0)) == sink.given_up
+
+
 def test_a_full_disk_costs_counted_events_and_never_the_run(cluster, tmp_path, mode, monkeypatch):
     sink = open_sink(cluster, tmp_path, mode)
     batches = numbered(30)
