@@ -17,6 +17,7 @@ from taskstream.capture.reader import STANDARD_INPUT, CaptureFile
 from taskstream.capture.rotation import CaptureFiles, Rotation
 from taskstream.chart.chart import NETDATA
 from taskstream.cli import INTERRUPTED, LOSSES
+from taskstream.cli.capturing import capture_line
 from taskstream.cli.drawing import drawing_config, drawing_options, group_target
 from taskstream.cli.event_choice import FILES, choice_options, selection_of
 from taskstream.cli.event_line import event_maps
@@ -187,6 +188,10 @@ def replay(
         if stopped() and not listen:
             sys.exit(INTERRUPTED)
         delivered = account is None or account.delivered == account.received
+        if isinstance(target, CaptureTarget):
+            delivered = target.sink.complete
+            if not delivered:
+                _say(capture_line(target.sink))
         sys.exit(0 if totals.complete and delivered else LOSSES)
 
 
