@@ -198,7 +198,9 @@ def test_a_tiny_ring_loses_events_and_consume_finds_the_same_number(
     config = tmp_path / "process.conf"
     config.write_text("[ring]\nsize = 4096\n[stream]\nflush ms = 200\n")
     agent = start("--config", str(config), "--json", "--bootstrap", broker.address)
+    agent.process.send_signal(signal.SIGSTOP)  # on an idle machine it would keep up
     workload(199)
+    agent.process.send_signal(signal.SIGCONT)
     code, out, err = agent.stop()
     _, lost, _ = assert_adds_up(err)
     assert lost > 0
