@@ -24,7 +24,7 @@ from tests.kafka.cluster import KafkaCluster, missing
 __all__ = ["members"]
 
 _MEMBERS = (1, 2, 4)
-_SHARE = 0.2
+_SHARE = 0.1
 _PARTITIONS = 8
 _HOSTS = 100
 _SECONDS = 20
