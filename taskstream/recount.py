@@ -13,7 +13,7 @@ from taskstream.capture.frame import Damage
 from taskstream.capture.reader import CaptureFile, items_of
 from taskstream.cells import SECOND_NS
 from taskstream.consumer.reader import Place, Reader
-from taskstream.errors import CaptureError, MessageError
+from taskstream.errors import CaptureError
 from taskstream.grouping.apps import AppGroups
 from taskstream.grouping.choice import Choice
 from taskstream.lead import Lead
@@ -139,10 +139,8 @@ class Recounter:
                     )
                 self.totals.damaged += 1
                 continue
-            try:
+            with file.naming():
                 content = content_of(item)
-            except (CaptureError, MessageError) as error:
-                raise type(error)(f"{file.name}: {error}") from None
             if isinstance(content, Batch):
                 part.add(content, 0)
             elif isinstance(content, Report):

@@ -49,7 +49,7 @@ class RecountTotals:
         intervals: Intervals that were told.
         unreported: Of those, the ones of which no report tells, so that they are not exact.
         hosts: Hosts of which there were any.
-        damaged: Places of captures that are damaged or cut off, and were passed over.
+        damaged: Places of captures that are damaged, cut or missing, and were passed over.
         rejected: Messages that are not ours.
         reason: Why the first of them is not.
     """
@@ -104,7 +104,7 @@ class RecountTotals:
             (self.refused, "were copies or too late, and left out"),
             (self.doubted, "are dated a day ahead of all others of their run, and left out"),
             (self.missing, "are missing from the groups"),
-            (self.damaged, "places of captures are damaged or cut off"),
+            (self.damaged, "damaged, cut or missing in captures"),
         ):
             if count:
                 text += f"; {count:,} {what}"

@@ -16,7 +16,7 @@ from taskstream.batch import Batch, Origin
 from taskstream.capture.content import Loss, Names, content_of
 from taskstream.capture.frame import Damage, Frame, FrameKind
 from taskstream.capture.reader import CaptureFile, items_of
-from taskstream.errors import CaptureError, MessageError
+from taskstream.errors import CaptureError
 from taskstream.report import Report
 from taskstream.selection import SelectedCounts, Selection
 
@@ -143,10 +143,8 @@ class Replay:
             if isinstance(item, Damage):
                 self._damaged(file, item)
             else:
-                try:
+                with file.naming():
                     self._take(item, stop)
-                except (CaptureError, MessageError) as error:
-                    raise type(error)(f"{file.name}: {error}") from None
             place = file, item.offset + item.size_bytes
             self._on_progress(place[1] - begin)
             self._target.wait(stop)

@@ -6,6 +6,7 @@ Rim: touches files and standard input. It needs no privilege but the right to re
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -118,10 +119,8 @@ class CaptureFile:
             self._read_some()
         first = self._early[0] if self._early else None
         if isinstance(first, Frame) and first.kind == FrameKind.HEADER:
-            try:
+            with self.naming():
                 header = content_of(first)
-            except (CaptureError, MessageError) as error:
-                raise type(error)(f"{self.name}: {error}") from None
             assert isinstance(header, Header)
             return header
         return None
@@ -129,13 +128,19 @@ class CaptureFile:
     def _read_some(self) -> None:
         try:
             data = self._file.read(_CHUNK)
-            found = self._parser.feed(data) if data else self._parser.finish()
-            self._early += found
+            with self.naming():
+                self._early += self._parser.feed(data) if data else self._parser.finish()
             self._ended = not data
         except OSError as error:
             raise CaptureError(f"{self.name} cannot be read: {error.strerror}") from None
-        except CaptureError as error:
-            raise CaptureError(f"{self.name}: {error}") from None
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Put the name of the file before what is said to be wrong with a frame of it."""
+        try:
+            yield
+        except (CaptureError, MessageError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
 
     def items(self, from_ns: int | None = None) -> Iterator[Frame | Damage]:
         """Yield the frames, and between them what is damaged or missing, to the trailer.

@@ -44,6 +44,14 @@ def spoil(path: Path) -> int:
     return offset
 
 
+def take_out(path: Path, kind: str) -> int:
+    """Take the first frame of a kind out of a file; return where it began."""
+    data = path.read_bytes()
+    gone = next(f for f in frames_of(data) if f.kind == kind)
+    path.write_bytes(data[: gone.offset] + data[gone.offset + gone.length :])
+    return gone.offset
+
+
 # --- replay --------------------------------------------------------------------------------------
 
 
@@ -169,14 +177,11 @@ def test_what_is_missing_at_the_end_is_told(path):
 
 
 def test_a_frame_that_is_missing_is_damage(path):
-    frames = frames_of(path.read_bytes())
-    gone = next(f for f in frames if f.kind == "batch")
-    data = path.read_bytes()
-    path.write_bytes(data[: gone.offset] + data[gone.offset + gone.length :])
+    offset = take_out(path, "batch")
     for verb, *words in READS.values():
         done = read_with([verb, *words], path)
         assert done.code == 1
-        assert f"byte {gone.offset}: frame 4 where 3 should be" in done.err
+        assert f"byte {offset}: frame 4 where 3 should be" in done.err
         assert read_with([verb, *words, "--skip-damaged"], path).code == 3
 
 
@@ -379,10 +384,7 @@ def test_inspect_tells_a_file_that_was_never_closed(tmp_path):
 
 
 def test_inspect_sees_a_frame_that_was_taken_out(path):
-    frames = frames_of(path.read_bytes())
-    gone = next(f for f in frames if f.kind == "report")
-    data = path.read_bytes()
-    path.write_bytes(data[: gone.offset] + data[gone.offset + gone.length :])
+    take_out(path, "report")
     done = taskstream("inspect", path, "--verify")
     assert done.code == 1
     assert "frame 5 where 4 should be" in done.err

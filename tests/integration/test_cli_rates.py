@@ -161,7 +161,7 @@ def test_rates_of_a_cut_file_say_so_and_end_with_3(tmp_path):
     path.write_bytes(path.read_bytes()[:-1300])
     done = taskstream("rates", path)
     assert done.code == 3
-    assert "1 places of captures are damaged or cut off" in done.err
+    assert "1 damaged, cut or missing in captures" in done.err
 
 
 def test_books_that_were_not_begun_are_not_closed(tmp_path):
